@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// eventfd, epoll and signalfd: their headers are not part of Swift's Glibc module.
+#ifndef NETDMA_EVENT_H
+#define NETDMA_EVENT_H
+#include <signal.h>
+#include <stdint.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+
+static inline int netdma_eventfd(void) { return eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC); }
+// A blocking eventfd, for a thread that only waits for it.
+static inline int netdma_eventfd_blocking(void) { return eventfd(0, EFD_CLOEXEC); }
+static inline int netdma_epoll_create(void) { return epoll_create1(EPOLL_CLOEXEC); }
+static inline int netdma_epoll_add(int epoll, int fd, uint64_t data) {
+  struct epoll_event event;
+  event.events = EPOLLIN;
+  event.data.u64 = data;
+  return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event);
+}
+static inline int netdma_epoll_remove(int epoll, int fd) {
+  struct epoll_event event;
+  event.events = 0;
+  event.data.u64 = 0;
+  return epoll_ctl(epoll, EPOLL_CTL_DEL, fd, &event);
+}
+// Waits for up to `capacity` (at most 64) ready descriptors and stores the data given to `add`.
+static inline int netdma_epoll_wait(int epoll, uint64_t *_Nonnull data, int capacity, int timeout) {
+  struct epoll_event events[64];
+  int n = epoll_wait(epoll, events, capacity > 64 ? 64 : capacity, timeout);
+  for (int i = 0; i < n; i++) data[i] = events[i].data.u64;
+  return n;
+}
+#endif
