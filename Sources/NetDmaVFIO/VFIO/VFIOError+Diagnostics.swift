@@ -9,7 +9,8 @@ extension VFIOError {
     case .noSuchDevice(let device), .noIOMMUGroup(let device), .vfioMissing(let device, _),
       .notBoundToVFIO(let device, _), .groupNotViable(let device, _, _), .busy(let device, _),
       .permissionDenied(let device, _), .unsupportedKernel(let device, _),
-      .noIOMMUMode(let device), .missingFeature(let device, _),
+      .noIOMMUMode(let device), .platformRefused(let device, _), .staleNode(let device, _),
+      .missingFeature(let device, _), .configurationRefused(let device, _, _, _),
       .lockedMemoryLimit(let device, _, _), .mappingOverlaps(let device, _, _),
       .mappingCountExhausted(let device), .invalidMapping(let device, _, _, _),
       .unmapMismatch(let device, _, _, _), .iovaExhausted(let device, _),
@@ -33,6 +34,8 @@ extension VFIOError {
     case .permissionDenied(_, let path): "\(path) of \(device) may not be opened by this user."
     case .unsupportedKernel: "This kernel's VFIO cannot drive \(device)."
     case .noIOMMUMode: "\(device) is only offered without an IOMMU."
+    case .platformRefused: "This machine's IOMMU does not let \(device) go."
+    case .staleNode(_, let path): "\(path) does not stand for the group of \(device)."
     case .missingFeature(_, let feature): "\(device) has no \(feature)."
     case .lockedMemoryLimit(_, let needed, _):
       "\(needed) bytes could not be pinned for \(device)."
@@ -47,6 +50,8 @@ extension VFIOError {
       "No free IOVA range of \(size) bytes is left for \(device)."
     case .invalidAccess(_, let region, let offset, let width):
       "A \(width)-byte access at \(hex(offset)) of region \(region) of \(device) is not possible."
+    case .configurationRefused(_, let register, _, _):
+      "Configuration register \(hex(register)) of \(device) did not take what was written."
     case .deviceGone: "\(device) does not answer any more."
     case .system(_, let error): "\(error.call) failed on \(error.subject) for \(device)."
     case .noServer: "No vfio-user server answers at \(device)."
@@ -76,6 +81,8 @@ extension VFIOError {
     case .permissionDenied: "The node is not readable and writable for this user."
     case .unsupportedKernel(_, let missing): "It lacks \(missing)."
     case .noIOMMUMode: "Without an IOMMU a wrong descriptor overwrites any memory of the machine."
+    case .platformRefused(_, let reason): reason
+    case .staleNode: "Its device number is not the one in sysfs, as after a rebind on the host."
     case .missingFeature: "The device or its transport does not offer it."
     case .lockedMemoryLimit(_, _, let limit):
       limit.map { "The locked-memory limit (RLIMIT_MEMLOCK) of this process is \($0) bytes." }
@@ -87,6 +94,8 @@ extension VFIOError {
     case .iovaExhausted:
       "The IOMMU's ranges or the engine's address width bound what can be mapped."
     case .invalidAccess: "It lies outside the region, is misaligned, or the region forbids it."
+    case .configurationRefused(_, _, let wanted, let found):
+      "It was written as \(hex(wanted)) and reads \(hex(found))."
     case .deviceGone: "Its registers read all-ones, as after removal, power-off or a fatal error."
     case .system(_, let error): "\(error)."
     case .noServer(_, let error): "\(error)."
@@ -116,6 +125,9 @@ extension VFIOError {
     case .unsupportedKernel: "Load the modules with: modprobe vfio-pci vfio_iommu_type1"
     case .noIOMMUMode:
       "Turn the IOMMU on (intel_iommu=on) and enable_unsafe_noiommu_mode off, then bind again."
+    case .platformRefused:
+      "Look at dmesg for DMAR messages and at the firmware's settings for VT-d and x2APIC."
+    case .staleNode: "Start the container again after the device was bound on the host."
     case .missingFeature: "Use another transport, or try --poll if the interrupt is missing."
     case .lockedMemoryLimit: "Raise it with: ulimit -l unlimited (or prlimit --memlock, limits.d)"
     case .mappingOverlaps: "Report this as a bug with the log of --log-level debug."
@@ -125,6 +137,7 @@ extension VFIOError {
     case .unmapMismatch: "Do not reuse the memory, restart the process, and report this as a bug."
     case .iovaExhausted: "Free buffers that are no longer used, or map smaller ones."
     case .invalidAccess: "Check the offset against the region's size."
+    case .configurationRefused: "Look at dmesg; the host or firmware may forbid the setting."
     case .deviceGone: "Look at dmesg, then rebind or rescan the device."
     case .system: "Look at dmesg for the kernel's reason."
     case .noServer:

@@ -26,6 +26,11 @@ public enum VFIOError: DiagnosticError, Equatable {
   case unsupportedKernel(device: String, missing: String)
   /// Only the no-IOMMU group node exists, which gives no isolation.
   case noIOMMUMode(device: String)
+  /// The platform cannot isolate the device well enough: no interrupt remapping, or firmware keeps
+  /// memory identity-mapped for it (RMRR).
+  case platformRefused(device: String, reason: String)
+  /// The node in /dev does not stand for the kernel's device of that name.
+  case staleNode(device: String, path: String)
   /// The region, interrupt or reset that the driver needs is not there.
   case missingFeature(device: String, feature: String)
 
@@ -48,6 +53,8 @@ public enum VFIOError: DiagnosticError, Equatable {
 
   /// An access outside the region, misaligned, or to a region that does not allow it.
   case invalidAccess(device: String, region: UInt32, offset: UInt64, width: Int)
+  /// A configuration register did not take what was written.
+  case configurationRefused(device: String, register: UInt64, wanted: UInt32, found: UInt32)
   /// The device answers all-ones or was removed.
   case deviceGone(device: String)
   /// A kernel call failed in a way that has no case of its own.

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Glibc
+import SystemPackage
+
+/// Small text files and links below sysfs, procfs and /dev.
+///
+/// The seam where a test plays the kernel: a write to sysfs has effects elsewhere in the tree.
+package protocol SystemFiles: Sendable {
+  /// The whole file, at most 1 MiB of it; bytes that are not UTF-8 are replaced.
+  func read(_ path: String) throws(SystemCallError) -> String
+  /// Where a symbolic link points, as it stands there.
+  func target(of link: String) throws(SystemCallError) -> String
+  /// Names in a directory, sorted, without "." and "..".
+  func entries(of directory: String) throws(SystemCallError) -> [String]
+  /// Writes `text` by one write(2) to a file that exists, as sysfs wants it.
+  func write(_ text: String, to path: String) throws(SystemCallError)
+  /// Whether the path leads to something.
+  func exists(_ path: String) -> Bool
+}
+
+extension SystemFiles {
+  /// The file without white space at its ends, nil when it cannot be read.
+  package func text(_ path: String) -> String? {
+    guard let text = try? read(path) else { return nil }
+    return String(trimming(text))
+  }
+
+  /// The last component of where a link points, nil when there is no link.
+  package func linkName(_ path: String) -> String? {
+    guard let target = try? target(of: path) else { return nil }
+    return target.split(separator: "/").last.map(String.init)
+  }
+}
+
+/// `text` without ASCII white space and NUL at its ends.
+package func trimming(_ text: some StringProtocol) -> Substring {
+  func isBlank(_ character: Character) -> Bool { character.isWhitespace || character == "\0" }
+  var slice = Substring(text)
+  while let first = slice.first, isBlank(first) { slice.removeFirst() }
+  while let last = slice.last, isBlank(last) { slice.removeLast() }
+  return slice
+}
+
+/// The files of this machine.
+package struct HostFiles: SystemFiles {
+  package init() {}
+
+  /// More than any file that is read through this.
+  private static let maximumBytes = 1 << 20
+
+  package func read(_ path: String) throws(SystemCallError) -> String {
+    let file = try OwnedFileDescriptor.open(path, flags: O_RDONLY)
+    var bytes: [UInt8] = []
+    var chunk = [UInt8](repeating: 0, count: 4096)
+    while bytes.count < Self.maximumBytes {
+      let count = try systemCall("read", on: path) {
+        // The buffer is the array's for the call, and the count is its size.
+        unsafe chunk.withUnsafeMutableBytes { unsafe Glibc.read(file.rawValue, $0.baseAddress, $0.count) }
+      }
+      if count == 0 { break }
+      bytes.append(contentsOf: chunk.prefix(count))
+    }
+    return String(decoding: bytes, as: UTF8.self)
+  }
+
+  package func target(of link: String) throws(SystemCallError) -> String {
+    var bytes = [UInt8](repeating: 0, count: Int(PATH_MAX))
+    let count = try systemCall("readlink", on: link) {
+      // The path is a NUL-terminated copy and the buffer the array's, both for the call.
+      unsafe bytes.withUnsafeMutableBytes {
+        guard let base = $0.baseAddress else { return -1 }
+        return unsafe Glibc.readlink(link, base.assumingMemoryBound(to: CChar.self), $0.count)
+      }
+    }
+    return String(decoding: bytes.prefix(count), as: UTF8.self)
+  }
+
+  package func entries(of directory: String) throws(SystemCallError) -> [String] {
+    // The path is a NUL-terminated copy that lives for the call.
+    guard let stream = unsafe opendir(directory) else {
+      throw SystemCallError(
+        call: "opendir", subject: directory, errno: Errno(rawValue: Glibc.errno))
+    }
+    defer { _ = unsafe closedir(stream) }
+    var names: [String] = []
+    // An entry is valid until the next readdir of the stream, which nobody else has.
+    while let entry = unsafe readdir(stream) {
+      let name = unsafe withUnsafeBytes(of: &entry.pointee.d_name) { bytes in
+        unsafe String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+      }
+      if name != ".", name != ".." { names.append(name) }
+    }
+    return names.sorted()
+  }
+
+  package func write(_ text: String, to path: String) throws(SystemCallError) {
+    let file = try OwnedFileDescriptor.open(path, flags: O_WRONLY)
+    let bytes = [UInt8](text.utf8)
+    let count = try systemCall("write", on: path) {
+      // The buffer is the array's for the call, and the count is its size.
+      unsafe bytes.withUnsafeBytes { unsafe Glibc.write(file.rawValue, $0.baseAddress, $0.count) }
+    }
+    guard count == bytes.count else {
+      throw SystemCallError(call: "write", subject: path, errno: .ioError)
+    }
+  }
+
+  package func exists(_ path: String) -> Bool {
+    // The path is a NUL-terminated copy that lives for the call.
+    unsafe access(path, F_OK) == 0
+  }
+}
