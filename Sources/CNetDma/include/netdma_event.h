@@ -2,10 +2,15 @@
 // eventfd, epoll and signalfd: their headers are not part of Swift's Glibc module.
 #ifndef NETDMA_EVENT_H
 #define NETDMA_EVENT_H
+#include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdint.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
 
 static inline int netdma_eventfd(void) { return eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC); }
 // A blocking eventfd, for a thread that only waits for it.
@@ -29,5 +34,14 @@ static inline int netdma_epoll_wait(int epoll, uint64_t *_Nonnull data, int capa
   int n = epoll_wait(epoll, events, capacity > 64 ? 64 : capacity, timeout);
   for (int i = 0; i < n; i++) data[i] = events[i].data.u64;
   return n;
+}
+// Waits until `fd` is readable or `nanoseconds` have passed (negative: for ever). 1 when it is readable,
+// 0 when the time has passed or a signal came, -1 with errno otherwise. By raw system call: ppoll's
+// declaration depends on feature macros that the importing module may have seen otherwise.
+static inline int netdma_wait_readable(int fd, long long nanoseconds) {
+  struct pollfd entry = {fd, POLLIN, 0};
+  struct timespec limit = {(time_t)(nanoseconds / 1000000000LL), (long)(nanoseconds % 1000000000LL)};
+  long n = syscall(SYS_ppoll, &entry, 1UL, nanoseconds < 0 ? (void *)0 : &limit, (void *)0, 0UL);
+  return n < 0 ? (errno == EINTR ? 0 : -1) : (int)n;
 }
 #endif

@@ -33,6 +33,9 @@ static inline void netdma_store_release64(volatile void *_Nonnull p, uint64_t v)
 static inline void netdma_fence_release(void) { __atomic_thread_fence(__ATOMIC_RELEASE); }
 static inline void netdma_fence_acquire(void) { __atomic_thread_fence(__ATOMIC_ACQUIRE); }
 
+// Keeps the compiler, not the CPU, from moving accesses across.
+static inline void netdma_compiler_barrier(void) { __asm__ volatile("" ::: "memory"); }
+
 // One turn of a spin loop.
 static inline void netdma_cpu_pause(void) {
 #if defined(__x86_64__)

@@ -3,6 +3,7 @@
 #ifndef NETDMA_THREAD_H
 #define NETDMA_THREAD_H
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -30,10 +31,26 @@ static inline int netdma_current_cpu(void) {
   if (syscall(SYS_getcpu, &cpu, (void *)0, (void *)0) != 0) return -1;
   return (int)cpu;
 }
+// Keeps the first 15 bytes.
+static inline void netdma_name_current_thread(const char *_Nonnull name) {
+  (void)prctl(PR_SET_NAME, (unsigned long)name, 0UL, 0UL, 0UL);
+}
+static inline void netdma_yield(void) { (void)syscall(SYS_sched_yield); }
 static inline int netdma_gettid(void) { return (int)syscall(SYS_gettid); }
 // SCHED_FIFO for the calling thread; -1 with errno where it is not permitted.
 static inline int netdma_set_fifo(int priority) {
   struct { int sched_priority; } p = {priority};
   return (int)syscall(SYS_sched_setscheduler, 0, 1 /* SCHED_FIFO */, &p);
+}
+
+// membarrier(2): after the call every running thread of this process has passed a full memory barrier,
+// so their side of a store-then-load handshake needs only program order.
+#define NETDMA_MEMBARRIER_PRIVATE_EXPEDITED (1 << 3)
+#define NETDMA_MEMBARRIER_REGISTER_PRIVATE_EXPEDITED (1 << 4)
+static inline int netdma_membarrier_register(void) {
+  return (int)syscall(SYS_membarrier, NETDMA_MEMBARRIER_REGISTER_PRIVATE_EXPEDITED, 0, 0);
+}
+static inline int netdma_membarrier(void) {
+  return (int)syscall(SYS_membarrier, NETDMA_MEMBARRIER_PRIVATE_EXPEDITED, 0, 0);
 }
 #endif

@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0
+
+public import Logging
+import Synchronization
+
+/// One IOAT function: its identity, its limits and its channels' registers.
+///
+/// Opening it enables memory decoding and bus mastering; `close()`, or the last reference, turns
+/// bus mastering off again, after which the engine can touch no memory. Thread-safe.
+public final class IOATDevice: Sendable {
+  /// How the device is reached.
+  public let transport: any DeviceTransport
+  let registers: RegisterWindow
+  let logger: Logger
+  /// What messages call the device.
+  public let name: String
+  /// PCI vendor id.
+  public let vendorID: UInt16
+  /// PCI device id.
+  public let deviceID: UInt16
+  /// CBVER as the register reads.
+  public let version: CBVersion
+  /// DMACAPABILITY as the register reads.
+  public let capabilities: DMACapability
+  /// CHANCNT: channels of this function, at least 1.
+  public let channelCount: Int
+  /// 2^XFERCAP: bytes that one descriptor may transfer, 4096 to 2^31.
+  public let maximumTransferSize: Int
+  /// Bits of an address that the engine can use (40, 46 or 48 by version).
+  public let addressWidth: Int
+  /// MSI-X vectors, 0 when the function has none.
+  public let vectorCount: Int
+  /// Bit 15 of INTRDELAY: interrupts can be delayed and merged.
+  public let canCoalesceInterrupts: Bool
+  private let vectors = Mutex<[CInt]>([])
+
+  /// Identifies the function behind `transport` and makes it ready for DMA.
+  ///
+  /// - Throws: `IOATError.notIOAT`, `.unsupportedVersion`, `.disabledByFirmware`,
+  ///   `.implausibleRegister`, `.transport`.
+  public init(_ transport: any DeviceTransport, logger: Logger) throws(IOATError) {
+    self.transport = transport
+    self.logger = logger
+    name = transport.name
+    let facts: Facts
+    do throws(VFIOError) { facts = try Facts(transport) } catch { throw .transport(error) }
+    vendorID = facts.vendor
+    deviceID = facts.device
+    if facts.vendor == .max { throw .transport(.deviceGone(device: name)) }
+    // An id that the table lacks may still be an engine of this class: its registers decide.
+    guard facts.vendor == 0x8086, facts.classCode >> 8 == 0x08 else {
+      throw .notIOAT(device: name, vendor: facts.vendor, deviceID: facts.device)
+    }
+    guard facts.version != .max else {
+      throw .implausibleRegister(device: name, register: "CBVER", value: UInt64(facts.version))
+    }
+    version = CBVersion(rawValue: facts.version)
+    guard version >= .v3_0 else {
+      throw .unsupportedVersion(
+        device: name, version: version, platform: IOATDeviceID.platformName(facts.device))
+    }
+    guard version.rawValue < 0x40 else {
+      throw .implausibleRegister(device: name, register: "CBVER", value: UInt64(facts.version))
+    }
+    channelCount = Int(facts.channels & 0x1f)
+    guard channelCount > 0 else { throw .disabledByFirmware(device: name) }
+    let exponent = Int(facts.transferCap & 0x1f)
+    guard exponent >= 12 else {
+      throw .implausibleRegister(
+        device: name, register: "XFERCAP", value: UInt64(facts.transferCap))
+    }
+    maximumTransferSize = 1 << exponent
+    capabilities = DMACapability(rawValue: facts.capabilities)
+    // Jasper Forest reports 3.2 but addresses 40 bits.
+    let isJasperForest = (0x3710...0x3719).contains(facts.device)
+    addressWidth = version < .v3_2 || isJasperForest ? 40 : version == .v3_2 ? 46 : 48
+    canCoalesceInterrupts = facts.interruptDelay & 0x8000 != 0
+    registers = facts.registers
+    vectorCount = facts.vectors
+  }
+
+  /// What is read before anything is decided.
+  private struct Facts {
+    let vendor: UInt16
+    let device: UInt16
+    let classCode: UInt16
+    let registers: RegisterWindow
+    let channels: UInt8
+    let transferCap: UInt8
+    let version: UInt8
+    let interruptDelay: UInt16
+    let capabilities: UInt32
+    let vectors: Int
+
+    init(_ transport: any DeviceTransport) throws(VFIOError) {
+      let configuration = PCIConfiguration(transport)
+      vendor = try configuration.read16(at: 0x00)
+      device = try configuration.read16(at: 0x02)
+      classCode = try configuration.read16(at: 0x0a)
+      try configuration.enableMemory()
+      registers = try RegisterWindow(transport)
+      version = try registers.read8(IOATRegister.cbver)
+      channels = try registers.read8(IOATRegister.chancnt)
+      transferCap = try registers.read8(IOATRegister.xfercap)
+      interruptDelay = try registers.read16(IOATRegister.intrdelay)
+      capabilities = try registers.read32(IOATRegister.dmacapability)
+      vectors = try transport.interruptCount(.msix)
+    }
+  }
+
+  deinit {
+    stopMastering()
+  }
+
+  /// Channel `index` of this function (0 ..< channelCount).
+  public func channel(_ index: Int) throws(IOATError) -> IOATChannel {
+    guard (0..<channelCount).contains(index) else {
+      throw .channelUnavailable(device: name, channel: index)
+    }
+    return IOATChannel(device: self, index: index)
+  }
+
+  // MARK: - The function as a whole
+
+  /// Lets the engine reach memory and raise MSI-X; relaxed ordering is turned off, so that a
+  /// completion word cannot overtake its data.
+  public func startMastering() throws(IOATError) {
+    do throws(VFIOError) {
+      let configuration = PCIConfiguration(transport)
+      try configuration.clearRelaxedOrdering()
+      try configuration.setBusMaster(true)
+    } catch { throw .transport(error) }
+  }
+
+  /// Takes the engine off the bus; errors are logged, because there is nothing left to try.
+  public func stopMastering() {
+    do throws(VFIOError) {
+      try PCIConfiguration(transport).setBusMaster(false)
+    } catch .disconnected, .deviceGone {
+      // A device that is gone masters nothing.
+    } catch {
+      logger.warning("bus mastering stays on", metadata: ["device": "\(name)", "reason": "\(error)"])
+    }
+  }
+
+  /// Connects MSI-X vector n to eventFDs[n] and lets every channel raise its own vector.
+  ///
+  /// The caller keeps the eventfds open until `disableInterrupts()`.
+  public func enableInterrupts(_ eventFDs: [CInt]) throws(IOATError) {
+    do throws(VFIOError) {
+      try transport.enableInterrupts(.msix, eventFDs: eventFDs)
+      let control: InterruptControl = [.masterInterruptEnable, .msixVectorControl]
+      try registers.write8(IOATRegister.intrctrl, control.rawValue)
+    } catch { throw .transport(error) }
+    vectors.withLock { $0 = eventFDs }
+  }
+
+  /// Disconnects every vector.
+  public func disableInterrupts() throws(IOATError) {
+    vectors.withLock { $0 = [] }
+    do throws(VFIOError) {
+      try registers.write8(IOATRegister.intrctrl, 0)
+      try transport.disableInterrupts(.msix)
+    } catch { throw .transport(error) }
+  }
+
+  /// Resets the function and brings it back to the state after opening: memory decoding and bus
+  /// mastering on, interrupts connected. Every channel is HALTED afterwards.
+  public func reset() throws(IOATError) {
+    guard transport.supportsReset else {
+      throw .transport(.missingFeature(device: name, feature: "function reset"))
+    }
+    do throws(VFIOError) {
+      try transport.reset()
+      try PCIConfiguration(transport).enableMemory()
+    } catch { throw .transport(error) }
+    try startMastering()
+    let connected = vectors.withLock { $0 }
+    if !connected.isEmpty { try enableInterrupts(connected) }
+  }
+
+  // MARK: - Quirks
+
+  /// CHANERR_INT mirrors channel errors in configuration space and, below 3.3, keeps a HALTED
+  /// channel from starting; the newer engines have it too or read zero. Where it cannot be reached
+  /// (256-byte configuration space) CHANERR and CHANSTS alone decide.
+  func acknowledgeConfigurationErrors() {
+    let configuration = PCIConfiguration(transport)
+    for register in [IOATConfigRegister.chanerrInt] + (deviceID == 0x3430
+      ? [IOATConfigRegister.dmauncerrsts] : [])
+    {
+      guard let value = try? configuration.read32(at: register), value != 0, value != .max else {
+        continue
+      }
+      try? configuration.write32(value, at: register)
+    }
+  }
+
+  /// Briarwood and Broadwell-DE clear their MSI-X table with a channel reset; connecting the
+  /// vectors again writes it anew.
+  func restoreInterruptsAfterChannelReset() throws(IOATError) {
+    guard (0x0c50...0x0c53).contains(deviceID) || (0x6f50...0x6f53).contains(deviceID) else {
+      return
+    }
+    let connected = vectors.withLock { $0 }
+    if !connected.isEmpty { try enableInterrupts(connected) }
+  }
+}

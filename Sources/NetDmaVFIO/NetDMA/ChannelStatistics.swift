@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Synchronization
+
+/// What a channel has done since it was allocated. Counts are never reset and may lag each other by
+/// what is in progress.
+public struct NetDmaChannelStatistics: Hashable, Sendable {
+  /// Descriptors that the engine was told of.
+  public var submittedDescriptors: UInt64 = 0
+  /// Bytes of those descriptors.
+  public var submittedBytes: UInt64 = 0
+  /// Doorbells (StartDma and AppendDma).
+  public var doorbells: UInt64 = 0
+  /// Operations that ended well.
+  public var completed: UInt64 = 0
+  /// Operations that ended with an error.
+  public var failed: UInt64 = 0
+  /// Signals that the channel's eventfd delivered.
+  public var interrupts: UInt64 = 0
+  /// Calls of NetDmaIsr for the channel.
+  public var isrCalls: UInt64 = 0
+  /// Calls of NetDmaInterruptDpc for the channel.
+  public var dpcCalls: UInt64 = 0
+  /// DPC runs that found nothing done.
+  public var spuriousInterrupts: UInt64 = 0
+  /// Signals beyond the first that one wake-up delivered.
+  public var mergedInterrupts: UInt64 = 0
+  /// Completions that only the watchdog found.
+  public var lostInterrupts: UInt64 = 0
+  /// Resets of the channel while it was allocated.
+  public var resets: UInt64 = 0
+  /// Completion words that named no descriptor of the ring.
+  public var foreignCompletions: UInt64 = 0
+}
+
+/// The counters behind `NetDmaChannelStatistics`.
+final class ChannelCounters: Sendable {
+  // One writer each, the producer: added to without a locked instruction.
+  let submittedDescriptors = Atomic<UInt64>(0)
+  let submittedBytes = Atomic<UInt64>(0)
+  let doorbells = Atomic<UInt64>(0)
+  // One writer each, the reaper (lane or gate).
+  let completed = Atomic<UInt64>(0)
+  let failed = Atomic<UInt64>(0)
+  let foreignCompletions = Atomic<UInt64>(0)
+  let resets = Atomic<UInt64>(0)
+  // Any number of writers.
+  let interrupts = Atomic<UInt64>(0)
+  let isrCalls = Atomic<UInt64>(0)
+  let dpcCalls = Atomic<UInt64>(0)
+  let spurious = Atomic<UInt64>(0)
+  let merged = Atomic<UInt64>(0)
+  let lost = Atomic<UInt64>(0)
+
+  var snapshot: NetDmaChannelStatistics {
+    func read(_ counter: borrowing Atomic<UInt64>) -> UInt64 { counter.load(ordering: .relaxed) }
+    return NetDmaChannelStatistics(
+      submittedDescriptors: read(submittedDescriptors), submittedBytes: read(submittedBytes),
+      doorbells: read(doorbells), completed: read(completed), failed: read(failed),
+      interrupts: read(interrupts), isrCalls: read(isrCalls), dpcCalls: read(dpcCalls),
+      spuriousInterrupts: read(spurious), mergedInterrupts: read(merged),
+      lostInterrupts: read(lost), resets: read(resets), foreignCompletions: read(foreignCompletions))
+  }
+}
+
+extension Atomic where Value == UInt64 {
+  /// Adds without a locked instruction: for a counter with one writer.
+  @inline(__always)
+  borrowing func addAlone(_ amount: UInt64) {
+    store(load(ordering: .relaxed) &+ amount, ordering: .relaxed)
+  }
+  /// Adds from any thread.
+  @inline(__always)
+  borrowing func addShared(_ amount: UInt64) { _ = wrappingAdd(amount, ordering: .relaxed) }
+}

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Logging
+import Synchronization
+
+extension NetDmaInterface {
+  /// Allocates a channel of a started provider, its ring and its completion word, and has the
+  /// engine run one null descriptor to prove that all of it works.
+  ///
+  /// - Parameters:
+  ///   - handle: The provider.
+  ///   - ringCapacity: Descriptors, 8 to 32,768, rounded up to a power of two.
+  ///   - mode: Whether the engine interrupts.
+  ///   - affinity: CPUs that completions may run on; empty, any.
+  ///   - handler: For an interrupt-driven channel: called in the DPC for every operation that ends,
+  ///     in submission order. It must not block.
+  /// - Throws: `NetDmaError.staleHandle`, `.wrongState`, `.resources`, `.engineDead`, `.hardware`.
+  public func allocateChannel(
+    _ handle: NetDmaProviderHandle, ringCapacity: Int = 1024,
+    mode: NetDmaCompletionMode = .interrupt, affinity: Set<Int> = [], priority: Int = 0,
+    onCompletion handler: @escaping @Sendable (DMACompletion) -> Void = { _ in }
+  ) throws(NetDmaError) -> NetDmaChannel {
+    let call = "AllocateDmaChannel"
+    let (provider, name, attributes) = try providers.withLock { table throws(NetDmaError) in
+      guard let entry = table.entries[handle.rawValue] else { throw .staleHandle(call: call) }
+      guard case .started(let attributes) = entry.state else {
+        throw .wrongState(call: call, state: entry.state.name)
+      }
+      return (entry.provider, entry.characteristics.friendlyName, attributes)
+    }
+    guard let channel = channels.reserve() else {
+      throw .resources(call: call, detail: "All \(options.maximumChannels) channels are taken.")
+    }
+    do throws(NetDmaError) {
+      let memory: RingMemory
+      do throws(VFIOError) {
+        memory = try RingMemory(capacity: ringCapacity, in: attributes.addressSpace)
+      } catch {
+        throw NetDmaError.hardware(.transport(error))
+      }
+      let grant = try provider.allocateDmaChannel(
+        NetDmaChannelParameters(
+          completionAddress: memory.completionIOVA,
+          completionWord: { memory.loadCompletion() }, processorAffinity: affinity,
+          priority: priority, mode: mode),
+        handle: channel)
+      let progress = ChannelProgress()
+      let core = NetDmaChannelCore(
+        provider: provider, providerName: name, grant: grant, handle: channel, mode: mode,
+        attributes: attributes, memory: memory, progress: progress, gate: ChannelGate(),
+        logger: logger, handler: handler)
+      attributes.addressSpace.attach(progress)
+      channels.install(core)
+      do throws(NetDmaError) {
+        try core.proveAlive(milliseconds: Int(options.firstDescriptor / .milliseconds(1)))
+        try admit(core, to: handle)
+      } catch {
+        _ = shutDown(core, deadline: Deadline(after: .zero), reason: error.why)
+        throw error
+      }
+      return NetDmaChannel(core: core, interface: self)
+    } catch {
+      channels.release(channel)
+      throw error
+    }
+  }
+
+  /// Counts the channel among its provider's, unless that was stopped meanwhile.
+  private func admit(
+    _ core: NetDmaChannelCore, to handle: NetDmaProviderHandle
+  ) throws(NetDmaError) {
+    try providers.withLock { table throws(NetDmaError) in
+      guard var entry = table.entries[handle.rawValue], case .started = entry.state else {
+        throw .wrongState(call: "AllocateDmaChannel", state: "stopping")
+      }
+      entry.channels.append(core.handle)
+      table.entries[handle.rawValue] = entry
+    }
+  }
+
+  /// FreeDmaChannel, when a client's channel ends: waits for what is outstanding, then aborts it.
+  func free(_ core: NetDmaChannelCore) {
+    let aborted = shutDown(
+      core, deadline: Deadline(after: options.drain), reason: "Its channel was freed.")
+    if aborted > 0 {
+      logger.error(
+        "a freed channel's operations were aborted",
+        metadata: ["provider": "\(core.providerName)", "operations": "\(aborted)"])
+    }
+    providers.withLock { table in
+      for key in table.entries.keys {
+        table.entries[key]?.channels.removeAll { $0 == core.handle }
+      }
+    }
+  }
+
+  /// Drains, stops and forgets a channel; gives the number of operations that had to be aborted.
+  ///
+  /// Afterwards the engine touches nothing of it, and its handle is stale. A second call waits for
+  /// the first and does nothing.
+  func shutDown(_ core: NetDmaChannelCore, deadline: Deadline, reason: String) -> Int {
+    core.isShutDown.withLock { isShutDown in
+      if isShutDown { return 0 }
+      isShutDown = true
+      _ = core.drain(until: deadline)
+      let failedBefore = core.counters.failed.load(ordering: .relaxed)
+      // The handle goes first: interrupts and DPCs from here on are stale.
+      channels.release(core.handle)
+      core.close(reason: reason) { core.provider.freeDmaChannel(core.grant.context) }
+      core.attributes.addressSpace.detach(core.progress)
+      return Int(core.counters.failed.load(ordering: .relaxed) &- failedBefore)
+    }
+  }
+
+  /// Recovers on the caller's thread; a channel that cannot be brought back is closed.
+  func recover(
+    _ core: NetDmaChannelCore, _ cause: NetDmaChannelCore.RecoveryCause
+  ) throws(NetDmaError) {
+    do throws(NetDmaError) {
+      try core.recover(cause)
+    } catch {
+      logger.error("channel failed", metadata: ["reason": "\(error)"])
+      core.close(reason: "\(error)") { try? core.provider.resetChannel(core.grant.context) }
+      throw error
+    }
+  }
+}

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Synchronization
+
+/// Providers by handle.
+struct ProviderTable {
+  struct Entry {
+    let provider: any NetDmaProvider
+    let characteristics: NetDmaProviderCharacteristics
+    var state = State.registered
+    /// Channels allocated now.
+    var channels: [NetDmaChannelHandle] = []
+  }
+  enum State {
+    case registered
+    case started(NetDmaProviderAttributes)
+    case stopping(NetDmaProviderAttributes)
+
+    var name: String {
+      switch self {
+      case .registered: "registered, not started"
+      case .started: "started"
+      case .stopping: "stopping"
+      }
+    }
+  }
+  var entries: [UInt64: Entry] = [:]
+  var nextHandle: UInt64 = 1
+}
+
+extension NetDmaInterface {
+  /// NetDmaRegisterProvider: registers a DMA engine.
+  ///
+  /// Inside this call `setDmaChannelCpuAffinity` is called for the maximum channel count; what it
+  /// throws ends the registration.
+  /// - Throws: `NetDmaError.versionTooNew`, `.invalidParameter`, and what the handler throws.
+  public func registerProvider(
+    _ provider: any NetDmaProvider, characteristics: NetDmaProviderCharacteristics
+  ) throws(NetDmaError) -> NetDmaProviderHandle {
+    let call = "NetDmaRegisterProvider"
+    guard characteristics.version <= .current else {
+      throw .versionTooNew(characteristics.version)
+    }
+    guard characteristics.version >= NetDmaVersion(major: 1, minor: 0) else {
+      throw .invalidParameter(call: call, detail: "There is no version below 1.0.")
+    }
+    guard (1...4096).contains(characteristics.maximumChannelCount) else {
+      throw .invalidParameter(call: call, detail: "A provider has 1 to 4096 channels.")
+    }
+    let cpus = cpus
+    try provider.setDmaChannelCpuAffinity(
+      (0..<characteristics.maximumChannelCount).map {
+        NetDmaChannelCpuAffinity(channel: $0, cpu: cpus[$0 % cpus.count])
+      })
+    return providers.withLock { table in
+      let handle = table.nextHandle
+      table.nextHandle += 1
+      table.entries[handle] = .init(provider: provider, characteristics: characteristics)
+      return NetDmaProviderHandle(rawValue: handle)
+    }
+  }
+
+  /// NetDmaDeregisterProvider: forgets a provider that is stopped.
+  ///
+  /// - Throws: `NetDmaError.staleHandle`, `.wrongState` while it is started.
+  public func deregisterProvider(_ handle: NetDmaProviderHandle) throws(NetDmaError) {
+    let call = "NetDmaDeregisterProvider"
+    try providers.withLock { table throws(NetDmaError) in
+      guard let entry = table.entries[handle.rawValue] else { throw .staleHandle(call: call) }
+      guard case .registered = entry.state else {
+        throw .wrongState(call: call, state: entry.state.name)
+      }
+      table.entries[handle.rawValue] = nil
+    }
+  }
+
+  /// NetDmaProviderStart: the provider's channels may be allocated from now on.
+  ///
+  /// - Throws: `NetDmaError.staleHandle`, `.wrongState` when it is started, `.invalidParameter`.
+  public func startProvider(
+    _ handle: NetDmaProviderHandle, attributes: NetDmaProviderAttributes
+  ) throws(NetDmaError) {
+    let call = "NetDmaProviderStart"
+    try providers.withLock { table throws(NetDmaError) in
+      guard var entry = table.entries[handle.rawValue] else { throw .staleHandle(call: call) }
+      guard case .registered = entry.state else {
+        throw .wrongState(call: call, state: entry.state.name)
+      }
+      guard (1...entry.characteristics.maximumChannelCount).contains(attributes.channelCount) else {
+        throw .invalidParameter(
+          call: call,
+          detail: "DmaChannelCount is 1 to \(entry.characteristics.maximumChannelCount).")
+      }
+      guard attributes.maximumTransferSize >= 4096 else {
+        throw .invalidParameter(call: call, detail: "MaximumTransferSize is at least 4096.")
+      }
+      entry.state = .started(attributes)
+      table.entries[handle.rawValue] = entry
+    }
+  }
+
+  /// NetDmaProviderStop: waits for outstanding operations, then frees every allocated channel.
+  ///
+  /// What does not end within `Options.drain` is aborted, its clients are told, and the call still
+  /// stops the provider before it throws.
+  /// - Throws: `NetDmaError.staleHandle`, `.wrongState` when it is not started, `.drainTimedOut`.
+  public func stopProvider(_ handle: NetDmaProviderHandle) throws(NetDmaError) {
+    let call = "NetDmaProviderStop"
+    let entry = try providers.withLock { table throws(NetDmaError) in
+      guard var entry = table.entries[handle.rawValue] else { throw .staleHandle(call: call) }
+      guard case .started(let attributes) = entry.state else {
+        throw .wrongState(call: call, state: entry.state.name)
+      }
+      entry.state = .stopping(attributes)
+      table.entries[handle.rawValue] = entry
+      return entry
+    }
+    let deadline = Deadline(after: options.drain)
+    var aborted = 0
+    for channel in entry.channels {
+      guard let core = channels.core(channel) else { continue }
+      aborted += shutDown(core, deadline: deadline, reason: "Its provider was stopped.")
+    }
+    providers.withLock { table in
+      table.entries[handle.rawValue]?.state = .registered
+      table.entries[handle.rawValue]?.channels = []
+    }
+    if aborted > 0 {
+      throw .drainTimedOut(
+        provider: entry.characteristics.friendlyName, aborted: aborted,
+        milliseconds: Int(options.drain / .milliseconds(1)))
+    }
+  }
+}

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+
+public import Logging
+import Synchronization
+
+/// The NetDMA interface: it owns channels, descriptors and the choice of CPU; providers register
+/// with it, clients allocate channels from it.
+///
+/// Thread-safe. One interface serves any number of providers. It keeps a provider alive while that
+/// is registered.
+public final class NetDmaInterface: Sendable {
+  /// What can be set for all providers and channels.
+  public struct Options: Sendable {
+    /// Most channels that are allocated at a time, 1 to 65,536.
+    public var maximumChannels = 256
+    /// An operation without progress for this long makes the watchdog recover its channel.
+    public var watchdog: Duration = .seconds(2)
+    /// How long `stopProvider` and freeing a channel wait for what is outstanding.
+    public var drain: Duration = .seconds(5)
+    /// How long a new channel may take for its first (null) descriptor.
+    public var firstDescriptor: Duration = .seconds(1)
+    /// CPUs that channels are spread over; empty, every CPU that the process may use.
+    public var cpus: [Int] = []
+    /// The defaults.
+    public init() {}
+  }
+
+  let options: Options
+  let logger: Logger
+  let channels: ChannelTable
+  let providers = Mutex(ProviderTable())
+  let maintenance: MaintenanceThread
+  let watchdogNanoseconds: UInt64
+
+  /// An interface without providers.
+  ///
+  /// - Throws: `NetDmaError.resources` when its maintenance thread cannot be made.
+  public init(options: Options = Options(), logger: Logger) throws(NetDmaError) {
+    self.options = options
+    self.logger = logger
+    channels = ChannelTable(capacity: min(max(1, options.maximumChannels), 65536))
+    let parts = options.watchdog.components
+    watchdogNanoseconds =
+      UInt64(clamping: parts.seconds) &* 1_000_000_000
+      &+ UInt64(clamping: parts.attoseconds / 1_000_000_000)
+    do throws(SystemCallError) {
+      maintenance = try MaintenanceThread(channels: channels, watchdog: options.watchdog)
+    } catch {
+      throw .resources(call: "NetDmaInterface", detail: "\(error).")
+    }
+  }
+
+  deinit {
+    maintenance.stop()
+  }
+
+  /// NetDmaGetVersion: major in the high, minor in the low 16 bits.
+  public static func getVersion() -> NetDmaVersion { .current }
+
+  /// The CPUs that channels are spread over.
+  var cpus: [Int] { options.cpus.isEmpty ? ProcessorSet.available() : options.cpus }
+}

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// The reaping end of a descriptor ring: hot path.
+///
+/// Owned by whoever is in the reaper lane or holds the gate. It polls the completion word alone, and
+/// believes it only when it names a slot between the oldest outstanding and the newest submitted.
+package struct RingConsumer: ~Copyable {
+  package let memory: RingMemory
+  package let progress: ChannelProgress
+  /// The oldest position that has not ended.
+  package private(set) var tail: UInt32
+  private var lastWord: UInt64 = 0
+  private var spanTail: UInt32
+  /// Completion words that named no slot of the ring: a broken engine.
+  package private(set) var foreignWords: UInt64 = 0
+
+  package init(memory: RingMemory, progress: ChannelProgress) {
+    self.memory = memory
+    self.progress = progress
+    tail = progress.retiredPosition
+    spanTail = progress.spanCount
+  }
+
+  /// The completion word if it changed since the last call.
+  @inline(__always)
+  package mutating func peek() -> CompletionWord? {
+    let word = memory.loadCompletion()
+    if word.rawValue == lastWord { return nil }
+    lastWord = word.rawValue
+    return word
+  }
+
+  /// Sees the next completion word as new whatever it says: after the engine was restarted.
+  package mutating func forgetWord() { lastWord = 0 }
+
+  /// How many slots `word` says have ended, counted from `tail`; 0 when it tells nothing new.
+  @inline(__always)
+  package mutating func slotsDone(_ word: CompletionWord) -> UInt32 {
+    let offset = word.descriptorAddress &- memory.iova
+    let slot = UInt32(truncatingIfNeeded: offset >> 6)
+    guard offset >> 6 < UInt64(memory.capacity) else {
+      // Address 0 means "none since the chain was loaded"; anything else is not ours.
+      if word.descriptorAddress != 0 { foreignWords &+= 1 }
+      return 0
+    }
+    var done = ((slot &- tail) & memory.mask) &+ 1
+    if spanTail != progress.spanCount { done = extendedDone(done) }
+    return done <= progress.submittedPosition &- tail ? done : 0
+  }
+
+  // An extended operation is reported by the address of its first slot.
+  @inline(never)
+  private func extendedDone(_ done: UInt32) -> UInt32 {
+    var result = done
+    forEachSpan { span in
+      if span.layout == .extended, span.start &- tail &+ 1 == done { result = done &+ 1 }
+    }
+    return result
+  }
+
+  /// Ends `slots` slots and tells how many operations ended with them.
+  @inline(__always)
+  package mutating func retire(_ slots: UInt32) -> Int {
+    let operations =
+      spanTail == progress.spanCount ? Int(slots) : operationsEnding(in: slots, dropping: true)
+    tail &+= slots
+    progress.publishRetired(tail)
+    return operations
+  }
+
+  @inline(never)
+  private mutating func operationsEnding(in slots: UInt32, dropping: Bool) -> Int {
+    var operations = Int(slots)
+    var ended: UInt32 = 0
+    forEachSpan { span in
+      let first = span.start &- tail  // Wraps below zero when pieces ended earlier.
+      let end = first &+ span.slots
+      if Int32(bitPattern: end) <= Int32(bitPattern: slots) {
+        // All of it has ended: its slots in this range count as one operation.
+        let before = Int32(bitPattern: first) < 0 ? 0 : first
+        operations -= Int(end &- before) - 1
+        ended += 1
+      } else if Int32(bitPattern: first) < Int32(bitPattern: slots) {
+        let before = Int32(bitPattern: first) < 0 ? 0 : first
+        operations -= Int(slots &- before)
+      }
+    }
+    if dropping { spanTail &+= ended }
+    return operations
+  }
+
+  /// Calls `body` with the token of every operation that ends within the next `slots` slots, oldest
+  /// first. Nothing is retired.
+  package func forEachOperation(in slots: UInt32, _ body: (UInt64) -> Void) {
+    if spanTail == progress.spanCount {
+      for offset in 0..<slots { body(token(at: tail &+ offset)) }
+      return
+    }
+    var offset: UInt32 = 0
+    while offset < slots {
+      let end = operationEnd(of: tail &+ offset)
+      let next = end &- tail
+      if next > slots { return }
+      body(token(at: end &- 1))
+      offset = next
+    }
+  }
+
+  /// The token that was enqueued with `position`.
+  @inline(__always)
+  package func token(at position: UInt32) -> UInt64 {
+    // In bounds by the mask; written before the position was published.
+    unsafe memory.tokens[Int(position & memory.mask)]
+  }
+
+  /// The position after the operation that `position` belongs to.
+  package func operationEnd(of position: UInt32) -> UInt32 {
+    var end = position &+ 1
+    forEachSpan { span in
+      if position &- span.start < span.slots { end = span.start &+ span.slots }
+    }
+    return end
+  }
+
+  private func forEachSpan(_ body: (OperationSpan) -> Void) {
+    var index = spanTail
+    let end = progress.spanCount
+    while index != end {
+      // In bounds by the modulus; written before the count was published.
+      body(unsafe memory.spans[Int(index % (memory.capacity / 2))])
+      index &+= 1
+    }
+  }
+}
