@@ -4,11 +4,11 @@ import CNetDma
 import Synchronization
 
 /// What one poll found.
-public struct NetDmaPollResult: Sendable {
+public struct NetDmaPollResult: Hashable, Sendable {
   /// Operations that ended well since the last poll.
-  public var completed = 0
-  /// Operations that failed since the last poll.
-  public var failures: [DMACompletion] = []
+  public var completed: Int
+  /// Operations that failed since the last poll; `takeFailures()` tells which and why.
+  public var failed: Int
 }
 
 /// A client's end of an allocated channel: enqueue, submit, and for a polled channel poll.
@@ -28,6 +28,7 @@ public struct NetDmaPollResult: Sendable {
   private let report: DmaControlFlags
   private let maximumTransferSize: UInt32
   private var idlePolls: UInt32 = 0
+  private var failures: [DMACompletion] = []
   private var lastProbe: UInt64 = 0
   private var stalledSince: (position: UInt32, time: UInt64)?
 
@@ -198,7 +199,7 @@ public struct NetDmaPollResult: Sendable {
 
   // MARK: - Poll
 
-  /// What ended since the last poll; for a polled channel only.
+  /// How many operations ended since the last poll; for a polled channel only.
   ///
   /// - Throws: `NetDmaError.channelGone` once the channel is gone and everything was reported;
   ///   `.hardware` when the engine failed and could not be brought back; `.wrongState` on an
@@ -212,27 +213,79 @@ public struct NetDmaPollResult: Sendable {
           core.consumer.pointee.slotsDone(word))
         core.gate.leaveProducer()
         core.counters.completed.addAlone(UInt64(operations))
-        return NetDmaPollResult(completed: operations)
+        return NetDmaPollResult(completed: operations, failed: 0)
       }
     }
     core.gate.leaveProducer()
-    return try pollSlowly()
+    return try pollSlowly { _ in }
+  }
+
+  /// `poll()` that hands the token of every operation that ended well to `body`, oldest first.
+  @inline(__always)
+  public mutating func poll(
+    _ body: (UInt64) -> Void
+  ) throws(NetDmaError) -> NetDmaPollResult {
+    if core.gate.enterProducer() == .open, core.mode == .polled {
+      // As in `poll()`.
+      if let word = unsafe core.consumer.pointee.peek(), word.state != .halted {
+        let slots = unsafe core.consumer.pointee.slotsDone(word)
+        unsafe core.consumer.pointee.forEachOperation(in: slots, body)
+        let operations = unsafe core.consumer.pointee.retire(slots)
+        core.gate.leaveProducer()
+        core.counters.completed.addAlone(UInt64(operations))
+        return NetDmaPollResult(completed: operations, failed: 0)
+      }
+    }
+    core.gate.leaveProducer()
+    return try pollSlowly(body)
+  }
+
+  /// The operations that failed since the last call, in the order of submission.
+  public mutating func takeFailures() -> [DMACompletion] {
+    let taken = failures
+    failures = []
+    return taken
   }
 
   @inline(never)
-  private mutating func pollSlowly() throws(NetDmaError) -> NetDmaPollResult {
+  private mutating func pollSlowly(
+    _ body: (UInt64) -> Void
+  ) throws(NetDmaError) -> NetDmaPollResult {
     guard core.mode == .polled else {
       throw .wrongState(call: "poll", state: "interrupt-driven")
     }
-    if let mail = core.takeMail() { return mail }
+    if let result = takeMail(body) { return result }
     if core.gate.current == .closed { throw core.gone }
-    if core.memory.loadCompletion().state == .halted {
-      try recover(.halted)
-      return core.takeMail() ?? NetDmaPollResult()
+    do throws(NetDmaError) {
+      if core.memory.loadCompletion().state == .halted {
+        try recover(.halted)
+      } else {
+        idlePolls &+= 1
+        if idlePolls & 0x3ff == 0 { try checkProgress() }
+      }
+    } catch {
+      // The channel was closed; what that ended comes before the error.
+      guard let result = takeMail(body) else { throw error }
+      return result
     }
-    idlePolls &+= 1
-    if idlePolls & 0x3ff == 0 { try checkProgress() }
-    return core.takeMail() ?? NetDmaPollResult()
+    return takeMail(body) ?? NetDmaPollResult(completed: 0, failed: 0)
+  }
+
+  /// What control operations ended on this channel's behalf, nil when nothing.
+  private mutating func takeMail(_ body: (UInt64) -> Void) -> NetDmaPollResult? {
+    let mail = core.takeMail()
+    if mail.isEmpty { return nil }
+    var result = NetDmaPollResult(completed: 0, failed: 0)
+    for completion in mail {
+      if completion.error == nil {
+        result.completed += 1
+        body(completion.token)
+      } else {
+        result.failed += 1
+        failures.append(completion)
+      }
+    }
+    return result
   }
 
   /// How often a channel that stands still is asked whether it halted without saying so.

@@ -9,6 +9,12 @@ public struct DMACompletion: Sendable {
   public let token: UInt64
   /// Why it was not done, nil when it was.
   public let error: DMAOperationError?
+
+  /// Describes an ended operation.
+  public init(token: UInt64, error: DMAOperationError?) {
+    self.token = token
+    self.error = error
+  }
 }
 
 /// What the client's end, the DPC and control operations share of an allocated channel.
@@ -33,7 +39,7 @@ public struct DMACompletion: Sendable {
   let consumer: UnsafeMutablePointer<RingConsumer>
   private let handler: @Sendable (DMACompletion) -> Void
   /// What control operations ended on behalf of a polled channel; its owner's next poll takes it.
-  private let mailbox = Mutex(NetDmaPollResult())
+  private let mailbox = Mutex<[DMACompletion]>([])
   private let hasMail = Atomic<Bool>(false)
   /// Whether the channel was shut down; held while that is under way.
   let isShutDown = Mutex<Bool>(false)
@@ -134,33 +140,31 @@ public struct DMACompletion: Sendable {
   @discardableResult
   private func deliver(_ slots: UInt32) -> Int {
     guard slots > 0 else { return 0 }
-    if mode == .interrupt {
-      unsafe consumer.pointee.forEachOperation(in: slots) { token in
-        handler(DMACompletion(token: token, error: nil))
-      }
+    unsafe consumer.pointee.forEachOperation(in: slots) { token in
+      tell(DMACompletion(token: token, error: nil))
     }
     let operations = unsafe consumer.pointee.retire(slots)
-    if mode == .polled { post { $0.completed += operations } }
     counters.completed.addAlone(UInt64(operations))
     counters.foreignCompletions.store(
       unsafe consumer.pointee.foreignWords, ordering: .relaxed)
     return operations
   }
 
-  /// Leaves something for the owner of a polled channel.
-  private func post(_ change: (inout NetDmaPollResult) -> Void) {
-    mailbox.withLock { change(&$0) }
+  /// Tells the client of an operation's end: its handler, or its next poll.
+  private func tell(_ completion: DMACompletion) {
+    if mode == .interrupt { return handler(completion) }
+    mailbox.withLock { $0.append(completion) }
     hasMail.store(true, ordering: .releasing)
   }
 
-  /// Takes what was left for the owner of a polled channel, nil when there is nothing.
-  func takeMail() -> NetDmaPollResult? {
-    guard hasMail.load(ordering: .relaxed) else { return nil }
+  /// Takes what was left for the owner of a polled channel; empty when there is nothing.
+  func takeMail() -> [DMACompletion] {
+    guard hasMail.load(ordering: .relaxed) else { return [] }
     hasMail.store(false, ordering: .sequentiallyConsistent)
     return mailbox.withLock { mail in
-      let result = mail
-      mail = NetDmaPollResult()
-      return result
+      let taken = mail
+      mail = []
+      return taken
     }
   }
 
@@ -178,8 +182,7 @@ public struct DMACompletion: Sendable {
     let token = unsafe consumer.pointee.token(at: end &- 1)
     _ = unsafe consumer.pointee.retire(end &- tail)
     counters.failed.addAlone(1)
-    let completion = DMACompletion(token: token, error: error)
-    if mode == .interrupt { handler(completion) } else { post { $0.failures.append(completion) } }
+    tell(DMACompletion(token: token, error: error))
   }
 
   /// Ends the channel: whatever is outstanding fails, whatever comes later is refused.

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Synchronization
+
+/// One interrupt-driven channel shared by tasks: each copy suspends until its completion.
+///
+/// The submitting side is behind one lock, which may be held across a doorbell; the completing
+/// side, which runs in the DPC, takes only the table's lock, which is never held that long.
+final class CopyLane: Sendable {
+  private let table: CompletionTable
+  private let channel: Mutex<NetDmaChannel?>
+
+  init(
+    interface: NetDmaInterface, provider: NetDmaProviderHandle, ringCapacity: Int
+  ) throws(NetDmaError) {
+    let table = CompletionTable(capacity: RingMemory.capacityRange.upperBound)
+    self.table = table
+    channel = Mutex(
+      try interface.allocateChannel(provider, ringCapacity: ringCapacity, mode: .interrupt) {
+        table.complete($0)
+      })
+  }
+
+  /// Frees the channel; what is outstanding was ended by stopping the provider.
+  func close() {
+    // The value ends here, outside the lock.
+    let last = channel.withLock { $0.take() }
+    _ = consume last
+    table.wakeWaiters()
+  }
+
+  func copy(from source: DMASlice, to destination: DMASlice) async throws {
+    while true {
+      let seen = table.generation
+      // Resumed by the completion, or here when the operation was not taken.
+      let outcome: Outcome = await unsafe withUnsafeContinuation { continuation in
+        let suspension = unsafe Suspension<Outcome>(continuation)
+        let token = table.insert(suspension)
+        let refused = channel.withLock { channel -> Outcome? in
+          guard channel != nil else { return .failed(.channelGone(reason: "It was closed.")) }
+          guard let token else { return .full }
+          guard
+            channel?.enqueueCopy(from: source, to: destination, token: UInt64(token)) ?? false
+          else { return .full }
+          do throws(NetDmaError) {
+            try channel?.submit()
+            return nil
+          } catch .channelGone {
+            // The operation was ended, and its continuation resumed, by the channel's closing.
+            return nil
+          } catch {
+            // The doorbell failed: the operation is outstanding, and the watchdog will end it.
+            return nil
+          }
+        }
+        if let refused {
+          if let token { table.take(UInt64(token)) }
+          suspension.resume(refused)
+        }
+      }
+      switch outcome {
+      case .done: return
+      case .operationFailed(let error): throw error
+      case .failed(let error): throw error
+      case .full: await table.waitForCompletion(after: seen)
+      }
+    }
+  }
+}
+
+/// How an attempt to copy ended.
+enum Outcome: Sendable {
+  case done
+  case operationFailed(DMAOperationError)
+  case failed(NetDmaError)
+  case full
+}
+
+/// A suspended task that is resumed exactly once.
+//
+// Half the price of a checked continuation. `CompletionTable` takes each out of its slot before it
+// resumes it, under a lock, so none is resumed twice; an operation always ends, so none is forgotten.
+@safe struct Suspension<Value: Sendable>: Sendable {
+  private let continuation: UnsafeContinuation<Value, Never>
+  init(_ continuation: UnsafeContinuation<Value, Never>) { unsafe self.continuation = continuation }
+  func resume(_ value: sending Value) { unsafe continuation.resume(returning: value) }
+}
+
+/// Suspensions of the copies in flight, by token.
+final class CompletionTable: Sendable {
+  private struct State {
+    var slots: [Suspension<Outcome>?] = []
+    var free: [UInt32] = []
+    var waiters: [Suspension<Void>] = []
+    /// Counts completions, so that a waiter can tell whether one came before it waited.
+    var generation: UInt64 = 0
+  }
+  private let state = Mutex(State())
+  private let capacity: Int
+
+  init(capacity: Int) { self.capacity = capacity }
+
+  var generation: UInt64 { state.withLock { $0.generation } }
+
+  /// Keeps the suspension until its token completes; nil when the table is full.
+  func insert(_ suspension: Suspension<Outcome>) -> UInt32? {
+    state.withLock { state in
+      if let token = state.free.popLast() {
+        state.slots[Int(token)] = suspension
+        return token
+      }
+      guard state.slots.count < capacity else { return nil }
+      state.slots.append(suspension)
+      return UInt32(state.slots.count - 1)
+    }
+  }
+
+  /// Takes a suspension out; nil when it was taken before.
+  @discardableResult
+  func take(_ token: UInt64) -> Suspension<Outcome>? {
+    state.withLock { state in
+      guard token < UInt64(state.slots.count) else { return nil }
+      let index = Int(token)
+      guard let suspension = state.slots[index] else { return nil }
+      state.slots[index] = nil
+      state.free.append(UInt32(token))
+      return suspension
+    }
+  }
+
+  /// Resumes the copy with `completion`'s token.
+  func complete(_ completion: DMACompletion) {
+    take(completion.token)?.resume(completion.error.map(Outcome.operationFailed) ?? .done)
+    wakeWaiters()
+  }
+
+  /// Resumes everyone who waits for room.
+  func wakeWaiters() {
+    let waiters = state.withLock { state in
+      state.generation &+= 1
+      let waiters = state.waiters
+      state.waiters = []
+      return waiters
+    }
+    for waiter in waiters { waiter.resume(()) }
+  }
+
+  /// Suspends until a completion came since `generation` was read.
+  func waitForCompletion(after seen: UInt64) async {
+    // Resumed by the next completion, or here when that came already.
+    await unsafe withUnsafeContinuation { continuation in
+      let suspension = unsafe Suspension<Void>(continuation)
+      let isOver = state.withLock { state in
+        if state.generation != seen { return true }
+        state.waiters.append(suspension)
+        return false
+      }
+      if isOver { suspension.resume(()) }
+    }
+  }
+}
