@@ -2,7 +2,7 @@
 
 /// Where a PCI function is: domain, bus, device and function, "0000:00:04.0".
 public struct PCIAddress: Hashable, Sendable {
-  /// The PCI segment; usually 0. Up to 31 bits: functions behind Intel VMD have domains above 0xffff.
+  /// The PCI segment, usually 0; up to 31 bits, since functions behind Intel VMD are above 0xffff.
   public let domain: UInt32
   /// The bus in the domain.
   public let bus: UInt8

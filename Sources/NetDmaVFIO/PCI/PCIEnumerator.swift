@@ -98,7 +98,8 @@ public struct PCIEnumerator: ~Copyable {
     let done = unsafe text.withUnsafeMutableBufferPointer { buffer in
       guard let base = buffer.baseAddress else { return CInt(0) }
       return unsafe netdma_pci_name(
-        library.access, CInt(bitPattern: kind.rawValue), id1, id2, id3, id4, base, CInt(buffer.count),
+        library.access, CInt(bitPattern: kind.rawValue), id1, id2, id3, id4, base,
+        CInt(buffer.count),
         &report)
     }
     let bytes = text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }

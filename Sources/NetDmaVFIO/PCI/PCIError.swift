@@ -51,7 +51,8 @@ public enum PCIError: DiagnosticError, Equatable {
     case .undoFailed(let device, _, _):
       "\(device) could not be bound, and not everything that was changed could be put back."
     case .locked: "The drivers of PCI functions are being changed by another process."
-    case .permissionDenied(let device, _): "The driver of \(device) may not be changed by this user."
+    case .permissionDenied(let device, _):
+      "The driver of \(device) may not be changed by this user."
     case .badRecord(let path, _): "The note about the former driver in \(path) cannot be used."
     case .system(let device, let error):
       "\(error.call) failed on \(error.subject) for \(device)."

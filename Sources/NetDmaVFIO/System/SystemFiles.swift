@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import CNetDma
 import Glibc
 import SystemPackage
 
@@ -17,6 +18,29 @@ package protocol SystemFiles: Sendable {
   func write(_ text: String, to path: String) throws(SystemCallError)
   /// Whether the path leads to something.
   func exists(_ path: String) -> Bool
+  /// Whether this user may open the path for reading and writing.
+  func isReadableAndWritable(_ path: String) -> Bool
+  /// What stat(2) says of the path, nil when it leads nowhere.
+  func status(of path: String) -> FileStatus?
+}
+
+/// The part of stat(2) that matters for a device node.
+package struct FileStatus: Hashable, Sendable {
+  /// Permission bits, for example 0o600.
+  package var permissions: UInt32
+  package var owner: UInt32
+  package var group: UInt32
+  /// Major and minor number of a device node as sysfs writes them, "243:0"; nil for other files.
+  package var deviceNumber: String?
+
+  package init(
+    permissions: UInt32, owner: UInt32 = 0, group: UInt32 = 0, deviceNumber: String? = nil
+  ) {
+    self.permissions = permissions
+    self.owner = owner
+    self.group = group
+    self.deviceNumber = deviceNumber
+  }
 }
 
 extension SystemFiles {
@@ -56,7 +80,9 @@ package struct HostFiles: SystemFiles {
     while bytes.count < Self.maximumBytes {
       let count = try systemCall("read", on: path) {
         // The buffer is the array's for the call, and the count is its size.
-        unsafe chunk.withUnsafeMutableBytes { unsafe Glibc.read(file.rawValue, $0.baseAddress, $0.count) }
+        unsafe chunk.withUnsafeMutableBytes {
+          unsafe Glibc.read(file.rawValue, $0.baseAddress, $0.count)
+        }
       }
       if count == 0 { break }
       bytes.append(contentsOf: chunk.prefix(count))
@@ -109,5 +135,22 @@ package struct HostFiles: SystemFiles {
   package func exists(_ path: String) -> Bool {
     // The path is a NUL-terminated copy that lives for the call.
     unsafe access(path, F_OK) == 0
+  }
+
+  package func isReadableAndWritable(_ path: String) -> Bool {
+    // As above. The effective user counts, as it does for open(2).
+    unsafe faccessat(AT_FDCWD, path, R_OK | W_OK, AT_EACCESS) == 0
+  }
+
+  package func status(of path: String) -> FileStatus? {
+    var status = stat()
+    // As above, and the result is this function's own.
+    guard unsafe stat(path, &status) == 0 else { return nil }
+    let isDevice = [S_IFCHR, S_IFBLK].contains(status.st_mode & S_IFMT)
+    let number = UInt64(status.st_rdev)
+    return FileStatus(
+      permissions: status.st_mode & 0o7777, owner: status.st_uid, group: status.st_gid,
+      deviceNumber: isDevice
+        ? "\(netdma_device_major(number)):\(netdma_device_minor(number))" : nil)
   }
 }
