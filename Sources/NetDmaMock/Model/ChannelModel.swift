@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import NetDmaVFIO
+import Synchronization
+
+/// One channel: its registers, behind a lock, and its engine, a thread.
+///
+/// Lock discipline: the lock guards `ChannelState`. Register accesses hold it for a few instructions;
+/// the engine takes it between descriptors only, never while it reads a descriptor or moves data,
+/// so a register read never waits for a copy. The 8-byte completion word is stored under the lock:
+/// after a RESET write has returned, no word of the old chain can appear any more. Interrupts are
+/// signalled without any lock.
+final class ChannelModel: Sendable {
+  let index: Int
+  private let function: FunctionState
+  private let memory: any BusMemory
+  private let bell: EngineBell
+  private let state: Mutex<ChannelState>
+  /// The state's epoch, for the engine to notice without the lock that its work is void.
+  private let epoch = Atomic<UInt32>(0)
+  private let isStopping = Atomic<Bool>(false)
+
+  init(index: Int, function: FunctionState, memory: any BusMemory) throws(SystemCallError) {
+    self.index = index
+    self.function = function
+    self.memory = memory
+    bell = try EngineBell()
+    state = Mutex(ChannelState())
+  }
+
+  /// Runs `body` under the lock and publishes the epoch that results.
+  private func withState<R>(_ body: (inout ChannelState) -> R) -> R {
+    state.withLock { state in
+      let result = body(&state)
+      epoch.store(state.epoch, ordering: .releasing)
+      return result
+    }
+  }
+
+  // MARK: - Registers
+
+  /// The word at 8 × `word` of the window, nil when nothing of what is touched is implemented.
+  func read(word: Int, lanes: ByteLanes) -> UInt64? {
+    let configuration = function.configuration
+    guard lanes.bits & ChannelState.implemented(word: word, configuration) != 0 else { return nil }
+    return state.withLock { $0.read(word: word, lanes: lanes, configuration) }
+  }
+
+  /// Whether anything of what is touched is implemented.
+  func write(word: Int, lanes: ByteLanes, value: UInt64) -> Bool {
+    let configuration = function.configuration
+    guard lanes.bits & ChannelState.implemented(word: word, configuration) != 0 else { return false }
+    let context = RegisterContext(
+      configuration: configuration, mirrorBlocksStart: function.errorMirrorBlocksStart,
+      resetNeverEnds: function.faults.resetNeverEnds, now: Deadline.now)
+    let effect = withState { state in
+      let before = state.error
+      let effect = state.write(word: word, lanes: lanes, value: value, context)
+      let new = state.error & ~before
+      if new != 0 { function.latchChannelError(new) }
+      if effect.contains(.reportHalt) {
+        let settling = settleContext
+        state.reportHalt(settling)
+        if new != 0, state.reportError(settling) { return effect.union(.signal) }
+      }
+      return effect
+    }
+    if effect.isEmpty { return true }
+    if effect.contains(.wakeEngine) { bell.ring() }
+    if effect.contains(.signal) { function.raise(channel: index) }
+    if effect.contains(.withdraw) { function.withdraw(channel: index) }
+    if effect.contains(.reset), configuration.quirks.contains(.resetWipesMSIX) {
+      function.msix?.wipeMSIX()
+    }
+    return true
+  }
+
+  /// Every register as after power-on; the engine gives up what it does.
+  func resetFunction() {
+    withState { $0.resetFunction() }
+    bell.ring()
+  }
+
+  /// Sets registers as if firmware or a former owner had left them so.
+  func preset(inUse: Bool, error: UInt32) {
+    withState { state in
+      if inUse { state.inUse = true }
+      state.error |= error & ChannelErrorBit.all
+    }
+  }
+
+  /// Whether the engine is in the middle of a descriptor.
+  var isBusy: Bool { state.withLock { $0.isBusy } }
+
+  var statistics: ChannelStatistics { state.withLock { $0.statistics } }
+
+  // MARK: - The engine's thread
+
+  /// Makes `run` return after the descriptor in flight.
+  func stop() {
+    isStopping.store(true, ordering: .releasing)
+    bell.ring()
+  }
+
+  private enum Step {
+    case run(EngineJob)
+    case signal
+    case sleep(until: UInt64?)
+    case stop
+  }
+
+  /// The engine: runs until `stop`.
+  func run() {
+    var execution = DescriptorExecution(channel: index, function: function, memory: memory)
+    var pacer = EnginePacer(timing: function.configuration.timing)
+    var outcome: EngineOutcome?
+    while true {
+      let seen = bell.count
+      let step = nextStep(outcome)
+      outcome = nil
+      switch step {
+      case .run(let job):
+        pacer.begin()
+        let result = execution.run(job) { self.isVoid(job.epoch) }
+        if result.interruptsSpuriously { function.raiseSpuriously(channel: index) }
+        if let time = pacer.end(of: result) { pause(until: time, epoch: job.epoch) }
+        outcome = result
+      case .signal:
+        function.raise(channel: index)
+      case .sleep(let time):
+        pacer.idle()
+        bell.wait(since: seen, until: time, spin: function.configuration.timing.idleSpin)
+      case .stop:
+        return
+      }
+    }
+  }
+
+  private func isVoid(_ jobEpoch: UInt32) -> Bool {
+    epoch.load(ordering: .acquiring) != jobEpoch || isStopping.load(ordering: .acquiring)
+  }
+
+  /// Accounts for what is done and says what to do now. Until the next call the engine counts as
+  /// busy if it was given something to do.
+  private func nextStep(_ outcome: EngineOutcome?) -> Step {
+    let isStopping = isStopping.load(ordering: .acquiring)
+    return withState { state in
+      if let outcome {
+        if !isStopping, state.settle(outcome, settleContext) { return .signal }
+      }
+      state.finish()
+      if isStopping { return .stop }
+      if let due = state.dueTime, Deadline.now() >= due {
+        state.raiseInterrupt()
+        state.isBusy = true
+        return .signal
+      }
+      if state.startTime != 0 {
+        if Deadline.now() < state.startTime {
+          return .sleep(until: min(state.startTime, state.dueTime ?? .max))
+        }
+        state.startTime = 0
+      }
+      if let job = state.begin() { return .run(job) }
+      return .sleep(until: state.dueTime)
+    }
+  }
+
+  private var settleContext: SettleContext { SettleContext(function: function, memory: memory) }
+
+  /// Below this many nanoseconds the engine looks at the clock instead of sleeping, because a
+  /// sleep takes longer than that to end.
+  private static let spinLimit: UInt64 = 60_000
+
+  /// Lets modelled time pass, unless the work becomes void.
+  private func pause(until time: UInt64, epoch: UInt32) {
+    while !isVoid(epoch) {
+      let seen = bell.count
+      let now = Deadline.now()
+      if now >= time { return }
+      if time - now > Self.spinLimit {
+        if isVoid(epoch) { return }
+        bell.wait(since: seen, until: time - Self.spinLimit / 2, spin: 0)
+      }
+    }
+  }
+}

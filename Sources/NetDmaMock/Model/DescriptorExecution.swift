@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// Reads descriptors and carries them out; lives on one engine's thread and allocates nothing per
+/// descriptor.
+///
+/// A slot is read once into private storage and judged there, so memory that changes meanwhile cannot
+/// slip past a check. Slots that lie side by side are read together, never beyond DMACOUNT:
+/// software may not change a descriptor between the doorbell and its retirement.
+@safe struct DescriptorExecution: ~Copyable {
+  let channel: Int
+  let function: FunctionState
+  let memory: any BusMemory
+  let configuration: ModelConfiguration
+
+  /// Slots read ahead.
+  private static let readAhead = 16
+  static let slotSize = 64
+  /// Bytes of each work area: several operands stay in a CPU's first-level caches.
+  static let areaSize = 16 * 1024
+
+  // One allocation, owned: the slots read ahead, then four work areas. Freed by deinit.
+  private let storage: UnsafeMutableRawBufferPointer
+  private var aheadAddress: UInt64 = 0
+  private var aheadCount = 0
+  private var epoch: UInt32 = 0
+
+  /// The eight bytes that work area 0 repeats, nil when it holds something else.
+  var filledPattern: UInt64?
+  /// CRC32C of the channel, not inverted.
+  var checksum: UInt32 = .max
+
+  init(channel: Int, function: FunctionState, memory: any BusMemory) {
+    self.channel = channel
+    self.function = function
+    self.memory = memory
+    configuration = function.configuration
+    unsafe storage = .allocate(
+      byteCount: Self.readAhead * Self.slotSize + 4 * Self.areaSize, alignment: 64)
+    unsafe storage.initializeMemory(as: UInt8.self, repeating: 0)
+  }
+
+  deinit { unsafe storage.deallocate() }
+
+  /// Work area `index` (0 to 3), for the time of the current descriptor.
+  @unsafe func area(_ index: Int) -> UnsafeMutableRawBufferPointer {
+    let start = Self.readAhead * Self.slotSize + index * Self.areaSize
+    return unsafe UnsafeMutableRawBufferPointer(rebasing: storage[start..<start + Self.areaSize])
+  }
+
+  // MARK: - One descriptor
+
+  /// Fetches and carries out the descriptor of `job`. `isVoid` tells that nobody waits for it any
+  /// more; between two pieces of a long one it is then left.
+  mutating func run(_ job: EngineJob, isVoid: () -> Bool) -> EngineOutcome {
+    var outcome = EngineOutcome(epoch: job.epoch)
+    if job.epoch != epoch {
+      epoch = job.epoch
+      aheadCount = 0
+      if job.isChainStart { checksum = .max }
+    }
+    var address = job.address
+    if let link = job.link {
+      guard let last = read(link, remaining: 1) else {
+        outcome.errors = ChannelErrorBit.nextAddress
+        return outcome
+      }
+      address = last.next
+    }
+    let fetched = fetch(address, remaining: job.remaining, isChainStart: job.isChainStart)
+    guard let descriptor = fetched.descriptor else {
+      outcome.errors = fetched.error
+      return outcome
+    }
+    outcome.address = address
+    outcome.link = address
+    outcome.next = descriptor.next
+    outcome.writesCompletion = descriptor.has(DescriptorBit.completion)
+    outcome.interrupts = descriptor.has(DescriptorBit.interrupt)
+    carryOut(descriptor, job, &outcome, isVoid: isVoid)
+    return outcome
+  }
+
+  private mutating func carryOut(
+    _ descriptor: RawDescriptor, _ job: EngineJob, _ outcome: inout EngineOutcome,
+    isVoid: () -> Bool
+  ) {
+    guard let allowed = allowedControl(descriptor.operation),
+      descriptor.control & 0x00ff_ffff & ~allowed == 0
+    else {
+      outcome.errors = ChannelErrorBit.control
+      return
+    }
+    switch descriptor.operation {
+    case Opcode.contextChange:
+      contextChange(descriptor, job, &outcome)
+      return
+    default: break
+    }
+    let size = UInt64(descriptor.size)
+    guard size != 0, size <= configuration.maximumTransfer else {
+      outcome.errors = ChannelErrorBit.length
+      return
+    }
+    switch descriptor.operation {
+    case Opcode.copy where descriptor.has(DescriptorBit.null):
+      _ = injectFaults(job, &outcome, source: nil, destination: nil)
+    case Opcode.copy:
+      copy(descriptor, size, job, &outcome, isVoid: isVoid)
+    case Opcode.fill:
+      fill(descriptor, size, job, &outcome, isVoid: isVoid)
+    default:
+      outcome.errors = ChannelErrorBit.control
+    }
+  }
+
+  /// The control bits that mean something with an operation; nil when the engine lacks it. Reserved
+  /// bits must be zero.
+  private func allowedControl(_ operation: UInt8) -> UInt32? {
+    // int_en, completion, fence, bundle and destination snoop belong to every operation.
+    let common: UInt32 =
+      DescriptorBit.interrupt | DescriptorBit.destinationNoSnoop | DescriptorBit.completion
+      | DescriptorBit.fence | DescriptorBit.bundle
+    switch operation {
+    case Opcode.copy:
+      let breaks = DescriptorBit.sourcePageBreak | DescriptorBit.destinationPageBreak
+      return common | DescriptorBit.sourceNoSnoop | DescriptorBit.null
+        | DescriptorBit.destinationDCA | DescriptorBit.hint
+        | (configuration.has(CapabilityBit.pageBreak) ? breaks : 0)
+    case Opcode.fill where configuration.has(CapabilityBit.fill):
+      return common
+        | (configuration.has(CapabilityBit.pageBreak) ? DescriptorBit.destinationPageBreak : 0)
+    case Opcode.contextChange where configuration.has(CapabilityBit.dca):
+      return common
+    default:
+      return nil
+    }
+  }
+
+  /// Sets the CPU that DCA writes are meant for; control bit 0 is part of the operation here, not
+  /// an interrupt.
+  private func contextChange(
+    _ descriptor: RawDescriptor, _ job: EngineJob, _ outcome: inout EngineOutcome
+  ) {
+    outcome.interrupts = false
+    guard injectFaults(job, &outcome, source: nil, destination: nil) else { return }
+    if descriptor.has(DescriptorBit.interrupt) {
+      outcome.dcaTarget = UInt16(truncatingIfNeeded: descriptor.size)
+    }
+  }
+
+  /// Asks the fault plan. False when the descriptor is not to be carried out.
+  func injectFaults(
+    _ job: EngineJob, _ outcome: inout EngineOutcome, source: TransferSide?,
+    destination: TransferSide?
+  ) -> Bool {
+    guard function.faults.hasRules else { return true }
+    function.faults.apply(
+      to: &outcome, channel: channel, index: job.index,
+      reads: { source?.touches($0) ?? false }, writes: { destination?.touches($0) ?? false })
+    return outcome.errors == 0 && !outcome.isHung
+  }
+
+  // MARK: - Reading slots
+
+  /// The slot at `address`, or the CHANERR bit that says what is wrong with the address.
+  mutating func fetch(
+    _ address: UInt64, remaining: Int, isChainStart: Bool
+  ) -> (descriptor: RawDescriptor?, error: UInt32) {
+    guard address & 63 == 0 else {
+      return (nil, isChainStart ? ChannelErrorBit.chainAddress : ChannelErrorBit.descriptor)
+    }
+    guard let descriptor = read(address, remaining: remaining) else {
+      return (nil, isChainStart ? ChannelErrorBit.chainAddress : ChannelErrorBit.nextAddress)
+    }
+    return (descriptor, 0)
+  }
+
+  /// Reads a slot, with up to `remaining` slots in all that lie behind it in the same page.
+  private mutating func read(_ address: UInt64, remaining: Int) -> RawDescriptor? {
+    let position = address &- aheadAddress
+    if position < UInt64(aheadCount * Self.slotSize), address & 63 == 0 {
+      return slot(Int(position))
+    }
+    aheadCount = 0
+    guard configuration.reaches(address, count: UInt64(Self.slotSize)), canAccessMemory else {
+      return nil
+    }
+    let leftInPage = Int((4096 - address & 4095) / UInt64(Self.slotSize))
+    let count = max(1, min(remaining, Self.readAhead, leftInPage))
+    do throws(BusFault) {
+      // The first `count` slots of the storage, which this value owns.
+      try unsafe memory.read(
+        address, into: UnsafeMutableRawBufferPointer(rebasing: storage[..<(count * Self.slotSize)]))
+    } catch {
+      return nil
+    }
+    aheadAddress = address
+    aheadCount = count
+    return slot(0)
+  }
+
+  private func slot(_ offset: Int) -> RawDescriptor {
+    // `offset` lies in the part of the storage that was read.
+    unsafe RawDescriptor(
+      UnsafeRawBufferPointer(rebasing: storage[offset..<offset + Self.slotSize]))
+  }
+
+  /// Without bus mastering, or once removed, the function reaches no memory.
+  var canAccessMemory: Bool { function.isBusMaster && !function.isRemoved }
+}
