@@ -16,6 +16,14 @@ package protocol SystemFiles: Sendable {
   func entries(of directory: String) throws(SystemCallError) -> [String]
   /// Writes `text` by one write(2) to a file that exists, as sysfs wants it.
   func write(_ text: String, to path: String) throws(SystemCallError)
+  /// Puts a small file of one's own in place, whole or not at all; makes its directory if need be.
+  func store(_ text: String, at path: String) throws(SystemCallError)
+  /// Removes a file of one's own; no error when there is none.
+  func remove(_ path: String) throws(SystemCallError)
+  /// An exclusive flock(2) on a file or directory that exists, nil when others hold it until the
+  /// deadline; it ends with the descriptor.
+  func lock(_ path: String, until deadline: Deadline) throws(SystemCallError)
+    -> OwnedFileDescriptor?
   /// Whether the path leads to something.
   func exists(_ path: String) -> Bool
   /// Whether this user may open the path for reading and writing.
@@ -121,7 +129,12 @@ package struct HostFiles: SystemFiles {
   }
 
   package func write(_ text: String, to path: String) throws(SystemCallError) {
-    let file = try OwnedFileDescriptor.open(path, flags: O_WRONLY)
+    try write(text, to: try OwnedFileDescriptor.open(path, flags: O_WRONLY), path: path)
+  }
+
+  private func write(
+    _ text: String, to file: consuming OwnedFileDescriptor, path: String
+  ) throws(SystemCallError) {
     let bytes = [UInt8](text.utf8)
     let count = try systemCall("write", on: path) {
       // The buffer is the array's for the call, and the count is its size.
@@ -130,6 +143,61 @@ package struct HostFiles: SystemFiles {
     guard count == bytes.count else {
       throw SystemCallError(call: "write", subject: path, errno: .ioError)
     }
+  }
+
+  package func store(_ text: String, at path: String) throws(SystemCallError) {
+    let directory = path.split(separator: "/", omittingEmptySubsequences: false).dropLast()
+      .joined(separator: "/")
+    do throws(SystemCallError) {
+      // The path is a NUL-terminated copy that lives for the call.
+      _ = try systemCall("mkdir", on: directory) { unsafe mkdir(directory, 0o755) }
+    } catch {
+      if error.errno != .fileExists { throw error }
+    }
+    // The name is this process's own, and O_EXCL refuses what somebody else put there.
+    let temporary = "\(path).\(getpid())"
+    try remove(temporary)
+    let fd = try systemCall("open", on: temporary) {
+      // As above.
+      unsafe Glibc.open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0o600)
+    }
+    do throws(SystemCallError) {
+      try write(text, to: OwnedFileDescriptor(owning: fd), path: temporary)
+      _ = try systemCall("rename", on: path) {
+        // As above.
+        unsafe rename(temporary, path)
+      }
+    } catch {
+      try? remove(temporary)
+      throw error
+    }
+  }
+
+  package func remove(_ path: String) throws(SystemCallError) {
+    do throws(SystemCallError) {
+      // The path is a NUL-terminated copy that lives for the call.
+      _ = try systemCall("unlink", on: path) { unsafe unlink(path) }
+    } catch {
+      if error.errno != .noSuchFileOrDirectory { throw error }
+    }
+  }
+
+  package func lock(
+    _ path: String, until deadline: Deadline
+  ) throws(SystemCallError) -> OwnedFileDescriptor? {
+    let file = try OwnedFileDescriptor.open(path, flags: O_RDONLY)
+    let fd = file.rawValue
+    let isHeld = try deadline.poll { () throws(SystemCallError) in
+      do throws(SystemCallError) {
+        _ = try systemCall("flock", on: path) { flock(fd, LOCK_EX | LOCK_NB) }
+        return true
+      } catch {
+        guard error.errno == .wouldBlock else { throw error }
+        return false
+      }
+    }
+    guard isHeld else { return nil }
+    return file
   }
 
   package func exists(_ path: String) -> Bool {

@@ -112,7 +112,7 @@ extension VFIOError {
     case .noSuchDevice: "List the devices with: netdma-probe list --all"
     case .noIOMMUGroup:
       "Turn on VT-d in the firmware, boot with intel_iommu=on iommu=pt, and look at: netdma-probe list"
-    case .vfioMissing: "Load it with: modprobe vfio-pci vfio_iommu_type1"
+    case .vfioMissing(_, let error): KernelRemedy.missing(error)
     case .notBoundToVFIO:
       "Bind it with: echo vfio-pci > /sys/bus/pci/devices/\(device)/driver_override; "
         + "echo \(device) > /sys/bus/pci/devices/\(device)/driver/unbind; "
@@ -120,9 +120,8 @@ extension VFIOError {
     case .groupNotViable(_, let group, _):
       "Bind or unbind every function listed in /sys/kernel/iommu_groups/\(group)/devices."
     case .busy(_, let path): "Find and stop the process with: fuser -v \(path)"
-    case .permissionDenied(_, let path):
-      "Run as root, or give the user the node with: chown USER \(path)"
-    case .unsupportedKernel: "Load the modules with: modprobe vfio-pci vfio_iommu_type1"
+    case .permissionDenied(_, let path): KernelRemedy.permission(path)
+    case .unsupportedKernel(_, let missing): KernelRemedy.unsupported(missing)
     case .noIOMMUMode:
       "Turn the IOMMU on (intel_iommu=on) and enable_unsafe_noiommu_mode off, then bind again."
     case .platformRefused:
@@ -139,7 +138,7 @@ extension VFIOError {
     case .invalidAccess: "Check the offset against the region's size."
     case .configurationRefused: "Look at dmesg; the host or firmware may forbid the setting."
     case .deviceGone: "Look at dmesg, then rebind or rescan the device."
-    case .system: "Look at dmesg for the kernel's reason."
+    case .system(_, let error): KernelRemedy.system(error)
     case .noServer:
       "Start one with: netdma-probe emulate --socket \(device)"
     case .refused: "Look at the server's log."
