@@ -68,16 +68,22 @@ mirror() {
     grep -m 1 '/debian/\?$'
 }
 
-make_root() {
+# Debian 13 in the folder $1, with the packages $2 (comma separated).
+bootstrap() {
   need_root
   need_packages mmdebstrap
   local site
   site=$(mirror) || cannot "no Debian mirror is configured in apt"
-  say "making a Debian 13 root in $root"
-  rm -rf "$root"
-  run_logged mmdebstrap --variant=minbase --include=ca-certificates,kmod,xz-utils,cpio \
-    trixie "$root" "$site"
-  cp -L /etc/resolv.conf "$root/etc/resolv.conf"
+  say "making a Debian 13 root in $1"
+  rm -rf "$1"
+  run_logged mmdebstrap --variant=minbase --include="$2" trixie "$1" "$site"
+  cp -L /etc/resolv.conf "$1/etc/resolv.conf"
+}
+
+make_root() {
+  local site
+  bootstrap "$root" ca-certificates
+  site=$(mirror)
   printf 'deb %s trixie-backports main\n' "$site" >"$root/etc/apt/sources.list.d/backports.list"
   run_logged chroot "$root" apt-get update
 }
@@ -151,27 +157,26 @@ fragment() {
 }
 
 build_test_kernel() {
-  need_root
-  stage root make_root
+  # A root of its own: the backports that QEMU needs do not go with the compiler's libraries.
+  local build=$cache/build
+  bootstrap "$build" linux-source,gcc,make,flex,bison,bc,libelf-dev,libssl-dev,xz-utils,kmod,perl,python3-minimal,cpio,rsync
   say "building the test kernel (some minutes)"
-  in_root apt-get install -y --no-install-recommends linux-source gcc make flex bison bc \
-    libelf-dev libssl-dev xz-utils kmod perl python3-minimal cpio rsync
-  rm -rf "$cache/test" "$root/usr/src/netdma"
-  mkdir -p "$cache/test/modules" "$root/usr/src/netdma"
-  run_logged chroot "$root" sh -c \
+  rm -rf "$cache/test"
+  mkdir -p "$cache/test/modules" "$build/usr/src/netdma"
+  run_logged chroot "$build" sh -c \
     'tar -xf "$(ls /usr/src/linux-source-*.tar.* | head -n 1)" -C /usr/src/netdma --strip-components=1'
-  fragment >"$root/usr/src/netdma/netdma.config"
-  run_logged chroot "$root" sh -c "cd /usr/src/netdma && make tinyconfig &&
+  fragment >"$build/usr/src/netdma/netdma.config"
+  run_logged chroot "$build" sh -c "cd /usr/src/netdma && make tinyconfig &&
     scripts/kconfig/merge_config.sh -m .config netdma.config && make olddefconfig &&
     make -j$(nproc) bzImage modules"
-  cp "$root/usr/src/netdma/arch/x86/boot/bzImage" "$cache/test/vmlinuz"
+  cp "$build/usr/src/netdma/arch/x86/boot/bzImage" "$cache/test/vmlinuz"
   local name
   for name in dca ioatdma dmatest; do
-    find "$root/usr/src/netdma/drivers" -name "$name.ko" -exec cp {} "$cache/test/modules/" \;
+    find "$build/usr/src/netdma/drivers" -name "$name.ko" -exec cp {} "$cache/test/modules/" \;
     [ -e "$cache/test/modules/$name.ko" ] || { say "the build made no $name.ko"; exit 1; }
   done
   printf 'dca ioatdma\n' >"$cache/test/modules/order"
-  rm -rf "$root/usr/src/netdma"
+  rm -rf "$build"
 }
 
 find_busybox() {

@@ -31,6 +31,24 @@ public struct NetDmaChannelStatistics: Hashable, Sendable {
   public var resets: UInt64 = 0
   /// Completion words that named no descriptor of the ring.
   public var foreignCompletions: UInt64 = 0
+
+  /// All zero.
+  public init() {}
+
+  /// Sums of two channels' counts.
+  public static func + (a: Self, b: Self) -> Self {
+    var sum = a
+    for field in Self.fields { sum[keyPath: field] &+= b[keyPath: field] }
+    return sum
+  }
+
+  private static var fields: [WritableKeyPath<Self, UInt64>] {
+    [
+      \.submittedDescriptors, \.submittedBytes, \.doorbells, \.completed, \.failed, \.interrupts,
+      \.isrCalls, \.dpcCalls, \.spuriousInterrupts, \.mergedInterrupts, \.lostInterrupts, \.resets,
+      \.foreignCompletions,
+    ]
+  }
 }
 
 /// The counters behind `NetDmaChannelStatistics`.
@@ -54,12 +72,21 @@ final class ChannelCounters: Sendable {
 
   var snapshot: NetDmaChannelStatistics {
     func read(_ counter: borrowing Atomic<UInt64>) -> UInt64 { counter.load(ordering: .relaxed) }
-    return NetDmaChannelStatistics(
-      submittedDescriptors: read(submittedDescriptors), submittedBytes: read(submittedBytes),
-      doorbells: read(doorbells), completed: read(completed), failed: read(failed),
-      interrupts: read(interrupts), isrCalls: read(isrCalls), dpcCalls: read(dpcCalls),
-      spuriousInterrupts: read(spurious), mergedInterrupts: read(merged),
-      lostInterrupts: read(lost), resets: read(resets), foreignCompletions: read(foreignCompletions))
+    var result = NetDmaChannelStatistics()
+    result.submittedDescriptors = read(submittedDescriptors)
+    result.submittedBytes = read(submittedBytes)
+    result.doorbells = read(doorbells)
+    result.completed = read(completed)
+    result.failed = read(failed)
+    result.interrupts = read(interrupts)
+    result.isrCalls = read(isrCalls)
+    result.dpcCalls = read(dpcCalls)
+    result.spuriousInterrupts = read(spurious)
+    result.mergedInterrupts = read(merged)
+    result.lostInterrupts = read(lost)
+    result.resets = read(resets)
+    result.foreignCompletions = read(foreignCompletions)
+    return result
   }
 }
 

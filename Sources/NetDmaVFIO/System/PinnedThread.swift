@@ -57,6 +57,12 @@ public struct PinnedThread: ~Copyable, Sendable {
     handle = thread
   }
 
+  /// Gives up the right to join; the body must hold nothing that needs an end.
+  public consuming func detach() {
+    _ = pthread_detach(handle)
+    discard self
+  }
+
   deinit {
     // Joined exactly once: either here or, through `join`, by ending the value here.
     if isCurrent {
