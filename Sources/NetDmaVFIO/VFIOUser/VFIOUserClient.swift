@@ -1,0 +1,389 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Glibc
+public import Logging
+import Synchronization
+import SystemPackage
+
+/// A device behind a vfio-user server's UNIX socket.
+///
+/// The server is not trusted: whatever it answers is checked, and it sees no memory but DMA buffers.
+/// When it dies every call fails with `.disconnected` and every connected eventfd is signalled once,
+/// so that whoever waits for an interrupt finds out.
+public final class VFIOUserClient: DeviceTransport {
+  /// The socket's path.
+  public let name: String
+  /// Always `.vfioUser`.
+  public let kind = TransportKind.vfioUser
+  /// VFIO_DEVICE_FLAGS_RESET as the server reports it.
+  public let supportsReset: Bool
+  /// The server's node is not known.
+  public let numaNode: Int? = nil
+  /// Whole address space, as nothing restricts it but the window of interrupt messages.
+  public let iovaRanges: [ClosedRange<UInt64>] = [
+    0...0xfedf_ffff, 0xfef0_0000...0xffff_ffff_ffff,
+  ]
+  /// Smallest page of the server's `pgsizes`.
+  public let iovaPageSize: UInt64
+
+  private let connection: VFIOUserConnection
+  private let reader: PinnedThread
+  private let peer: VFIOUserCapabilities
+  private let regionCount: UInt32
+  private let irqCount: UInt32
+
+  /// Connects, negotiates the version and asks what the device is.
+  ///
+  /// - Parameters:
+  ///   - path: The socket, at most 107 bytes.
+  ///   - timeout: For each of the questions asked here.
+  /// - Throws: `VFIOError.noServer`, `.permissionDenied`, `.protocolViolation`, `.refused`,
+  ///   `.timedOut`, `.disconnected`.
+  public static func connect(
+    path: String, timeout: Duration = .seconds(5), logger: Logger
+  ) throws(VFIOError) -> VFIOUserClient {
+    let socket: OwnedFileDescriptor
+    do throws(SystemCallError) {
+      socket = try VFIOUserSocket.connect(path: path)
+    } catch {
+      if error.errno == .permissionDenied { throw .permissionDenied(device: path, path: path) }
+      throw .noServer(device: path, error: error)
+    }
+    return try VFIOUserClient(
+      path: path, socket: VFIOUserSocket(socket), timeout: timeout, logger: logger)
+  }
+
+  init(
+    path: String, socket: VFIOUserSocket, timeout: Duration, logger: Logger
+  ) throws(VFIOError) {
+    name = path
+    let connection = VFIOUserConnection(name: path, socket: socket, logger: logger)
+    self.connection = connection
+    do throws(SystemCallError) {
+      reader = try PinnedThread(name: "vfio-user") { _ in connection.run() }
+    } catch {
+      throw .system(device: path, error: error)
+    }
+    do throws(VFIOError) {
+      peer = try Self.negotiate(connection, timeout)
+      (supportsReset, regionCount, irqCount) = try Self.deviceInfo(connection, timeout)
+    } catch {
+      // The reader thread ends with the connection and is joined when its owner ends.
+      connection.fail(error)
+      throw error
+    }
+    iovaPageSize = UInt64(1) << UInt64(peer.pageSizes.trailingZeroBitCount)
+  }
+
+  deinit {
+    connection.fail(.disconnected(device: name))
+  }
+
+  private static func negotiate(
+    _ connection: VFIOUserConnection, _ timeout: Duration
+  ) throws(VFIOError) -> VFIOUserCapabilities {
+    var writer = WireWriter()
+    writer.u16(0)
+    writer.u16(0)
+    writer.append(VFIOUserCapabilities.own.json)
+    let reply = try connection.request(.version, writer.bytes, timeout: timeout).payload
+    var reader = WireReader(reply)
+    guard let major = reader.u16(), let minor = reader.u16() else {
+      throw connection.violation(.version, "The reply has no version.")
+    }
+    guard major == 0, minor == 0 else {
+      throw connection.violation(
+        .version, "It speaks version \(major).\(minor), and 0.0 was offered.")
+    }
+    guard reader.remaining > 0 else { return VFIOUserCapabilities() }
+    guard let json = reader.take(reader.remaining), json.last == 0,
+      json.count <= VFIOUser.maximumJSON,
+      let capabilities = VFIOUserCapabilities(json: Array(json.dropLast()))
+    else {
+      throw connection.violation(.version, "The capabilities are no valid JSON text.")
+    }
+    return capabilities
+  }
+
+  private static func deviceInfo(
+    _ connection: VFIOUserConnection, _ timeout: Duration
+  ) throws(VFIOError) -> (Bool, UInt32, UInt32) {
+    var writer = WireWriter()
+    for value: UInt32 in [16, 0, 0, 0] { writer.u32(value) }
+    let reply = try connection.request(.deviceGetInfo, writer.bytes, timeout: timeout).payload
+    var reader = WireReader(reply)
+    guard reader.u32() != nil, let flags = reader.u32(), let regions = reader.u32(),
+      let irqs = reader.u32()
+    else { throw connection.violation(.deviceGetInfo, "The reply is too short.") }
+    guard flags & VFIOUser.devicePCI != 0, (8...100).contains(regions), (3...50).contains(irqs)
+    else {
+      throw connection.violation(
+        .deviceGetInfo,
+        "Flags \(hex(flags)), \(regions) regions and \(irqs) interrupts are no PCI device's.")
+    }
+    return (flags & VFIOUser.deviceReset != 0, regions, irqs)
+  }
+
+  // MARK: - Regions
+
+  private func regionReply(
+    _ region: RegionIndex
+  ) throws(VFIOError) -> (payload: [UInt8], descriptors: [SharedDescriptor]) {
+    var size: UInt32 = 32
+    // The second round has room for the capabilities; a third would be a server that plays games.
+    for _ in 0..<2 {
+      var writer = WireWriter()
+      for value in [size, 0, region.rawValue, 0] { writer.u32(value) }
+      writer.u64(0)
+      writer.u64(0)
+      let reply = try connection.request(.deviceGetRegionInfo, writer.bytes)
+      var reader = WireReader(reply.payload)
+      guard let needed = reader.u32(), reply.payload.count >= 32 else {
+        throw connection.violation(.deviceGetRegionInfo, "The reply is too short.")
+      }
+      if needed <= size { return reply }
+      guard needed <= 65536 else {
+        throw connection.violation(.deviceGetRegionInfo, "It wants \(needed) bytes for the answer.")
+      }
+      size = needed
+    }
+    throw connection.violation(.deviceGetRegionInfo, "The answer grows with every question.")
+  }
+
+  /// Asks the server.
+  public func regionInfo(_ region: RegionIndex) throws(VFIOError) -> RegionInfo {
+    try decode(regionReply(region).payload, region).info
+  }
+
+  private func decode(
+    _ payload: [UInt8], _ region: RegionIndex
+  ) throws(VFIOError) -> (info: RegionInfo, offset: UInt64) {
+    func broken(_ detail: String) -> VFIOError {
+      connection.violation(.deviceGetRegionInfo, detail)
+    }
+    guard region.rawValue < regionCount else {
+      return (RegionInfo(size: 0, isReadable: false, isWritable: false), 0)
+    }
+    var reader = WireReader(payload)
+    guard reader.u32() != nil, let flags = reader.u32(), let index = reader.u32(),
+      let capabilities = reader.u32(), let size = reader.u64(), let offset = reader.u64()
+    else { throw broken("The reply is too short.") }
+    guard index == region.rawValue else { throw broken("The reply is for region \(index).") }
+    guard size <= 1 << 48 else { throw broken("A region of \(size) bytes is not plausible.") }
+    var areas: [Range<UInt64>] = []
+    if flags & VFIOUser.regionMap != 0 {
+      areas = [0..<size]
+      if flags & VFIOUser.regionCapabilities != 0 {
+        guard let sparse = Self.sparseAreas(payload, at: capabilities, size: size) else {
+          throw broken("The region's capabilities are not well formed.")
+        }
+        areas = sparse.isEmpty ? areas : sparse
+      }
+    }
+    let info = RegionInfo(
+      size: size, isReadable: flags & VFIOUser.regionRead != 0,
+      isWritable: flags & VFIOUser.regionWrite != 0, mappableAreas: areas)
+    return (info, offset)
+  }
+
+  /// The areas of the sparse-mmap capability, empty when there is none, nil when malformed.
+  static func sparseAreas(_ payload: [UInt8], at start: UInt32, size: UInt64) -> [Range<UInt64>]? {
+    var position = Int(start)
+    var areas: [Range<UInt64>] = []
+    while position != 0 {
+      var reader = WireReader(payload)
+      guard position >= 32, reader.seek(position), let id = reader.u16(), reader.u16() != nil,
+        let next = reader.u32()
+      else { return nil }
+      if id == VFIOUser.sparseMapCapability {
+        guard let count = reader.u32(), reader.u32() != nil, Int(count) <= reader.remaining / 16
+        else { return nil }
+        for _ in 0..<count {
+          guard let offset = reader.u64(), let length = reader.u64(), offset % 4096 == 0,
+            length % 4096 == 0, offset <= size, length <= size - offset,
+            areas.allSatisfy({ offset >= $0.upperBound || offset + length <= $0.lowerBound })
+          else { return nil }
+          if length > 0 { areas.append(offset..<offset + length) }
+        }
+      }
+      // The chain runs forward, so it ends.
+      guard next == 0 || Int(next) > position else { return nil }
+      position = Int(next)
+    }
+    return areas
+  }
+
+  /// One REGION_READ.
+  public func read(
+    _ region: RegionIndex, at offset: UInt64, width: AccessWidth
+  ) throws(VFIOError) -> UInt64 {
+    let count = UInt32(width.rawValue)
+    let reply = try connection.request(.regionRead, access(region, offset, count)).payload
+    var reader = WireReader(reply)
+    guard reader.seek(12), reader.u32() == count, let bytes = reader.take(Int(count)),
+      reader.remaining == 0
+    else {
+      throw connection.violation(.regionRead, "The reply has not the \(count) bytes asked for.")
+    }
+    return bytes.reversed().reduce(0) { $0 << 8 | UInt64($1) }
+  }
+
+  /// One REGION_WRITE: posted to BARs, answered for configuration space.
+  public func write(
+    _ region: RegionIndex, at offset: UInt64, width: AccessWidth, value: UInt64
+  ) throws(VFIOError) {
+    var payload = access(region, offset, UInt32(width.rawValue))
+    for index in 0..<width.rawValue {
+      payload.append(UInt8(truncatingIfNeeded: value >> UInt64(8 * index)))
+    }
+    if region == .configuration {
+      _ = try connection.request(.regionWrite, payload)
+    } else {
+      try connection.post(.regionWrite, payload)
+    }
+  }
+
+  private func access(_ region: RegionIndex, _ offset: UInt64, _ count: UInt32) -> [UInt8] {
+    var writer = WireWriter()
+    writer.u64(offset)
+    writer.u32(region.rawValue)
+    writer.u32(count)
+    return writer.bytes
+  }
+
+  /// Maps an area that the server offers through a file descriptor.
+  public func map(
+    _ region: RegionIndex, range: Range<UInt64>
+  ) throws(VFIOError) -> MemoryMapping {
+    let reply = try regionReply(region)
+    let (info, offset) = try decode(reply.payload, region)
+    guard let file = reply.descriptors.first,
+      info.mappableAreas.contains(where: {
+        $0.lowerBound <= range.lowerBound && range.upperBound <= $0.upperBound
+      })
+    else {
+      throw .missingFeature(device: name, feature: "mappable region \(region.rawValue)")
+    }
+    do throws(SystemCallError) {
+      return try MemoryMapping(
+        fd: file.rawValue, offset: offset + range.lowerBound, count: range.count,
+        subject: "region \(region.rawValue) of \(name)")
+    } catch {
+      throw .system(device: name, error: error)
+    }
+  }
+
+  // MARK: - Memory
+
+  /// DMA_MAP, with the file where the memory has one.
+  public func mapDMA(
+    _ memory: DMARegion, at iova: UInt64, permissions: DMAPermissions
+  ) throws(VFIOError) {
+    let count = connection.memory.withLock { $0.count }
+    guard count < peer.maximumMappings else { throw .mappingCountExhausted(device: name) }
+    var writer = WireWriter()
+    writer.u32(32)
+    writer.u32(permissions.rawValue)
+    writer.u64(memory.file?.offset ?? 0)
+    writer.u64(iova)
+    writer.u64(memory.size)
+    let file = memory.file.flatMap { peer.maximumDescriptors > 0 ? $0.fd : nil }
+    do throws(VFIOError) {
+      _ = try connection.request(.dmaMap, writer.bytes, descriptors: file.map { [$0] } ?? [])
+    } catch .refused(_, _, let errno) where errno == .fileExists {
+      throw .mappingOverlaps(device: name, iova: iova, size: memory.size)
+    }
+    connection.memory.withLock {
+      $0[iova] = .init(address: memory.address, size: memory.size, permissions: permissions)
+    }
+  }
+
+  /// DMA_UNMAP; the server's reply says that it touches the range no more.
+  public func unmapDMA(iova: UInt64, size: UInt64) throws(VFIOError) {
+    var writer = WireWriter()
+    writer.u32(24)
+    writer.u32(0)
+    writer.u64(iova)
+    writer.u64(size)
+    // Whatever the server answers, it gets nothing of this range through messages any more.
+    let known = connection.memory.withLock { $0.removeValue(forKey: iova) }
+    guard let known, known.size == size else {
+      throw .unmapMismatch(device: name, iova: iova, expected: size, unmapped: known?.size ?? 0)
+    }
+    let reply = try connection.request(.dmaUnmap, writer.bytes).payload
+    guard !reply.isEmpty else { return }
+    var reader = WireReader(reply)
+    guard reader.seek(16), let unmapped = reader.u64() else {
+      throw connection.violation(.dmaUnmap, "The reply is too short.")
+    }
+    guard unmapped == size else {
+      throw .unmapMismatch(device: name, iova: iova, expected: size, unmapped: unmapped)
+    }
+  }
+
+  // MARK: - Interrupts
+
+  /// DEVICE_GET_IRQ_INFO's count.
+  public func interruptCount(_ index: IRQIndex) throws(VFIOError) -> Int {
+    guard index.rawValue < irqCount else { return 0 }
+    var writer = WireWriter()
+    for value in [16, 0, index.rawValue, 0] { writer.u32(value) }
+    let reply = try connection.request(.deviceGetIRQInfo, writer.bytes).payload
+    var reader = WireReader(reply)
+    guard reader.u32() != nil, let flags = reader.u32(), reader.u32() == index.rawValue,
+      let count = reader.u32(), count <= 2048
+    else { throw connection.violation(.deviceGetIRQInfo, "The reply is not well formed.") }
+    return flags & VFIOUser.irqEventFD != 0 ? Int(count) : 0
+  }
+
+  private func setIRQs(
+    _ index: IRQIndex, _ flags: UInt32, start: Int, count: Int, descriptors: [CInt] = []
+  ) throws(VFIOError) {
+    var writer = WireWriter()
+    writer.u32(20)
+    writer.u32(flags)
+    writer.u32(index.rawValue)
+    writer.u32(UInt32(start))
+    writer.u32(UInt32(count))
+    _ = try connection.request(.deviceSetIRQs, writer.bytes, descriptors: descriptors)
+  }
+
+  /// DEVICE_SET_IRQS in runs of vectors with and without eventfd, each within the server's limit.
+  public func enableInterrupts(_ index: IRQIndex, eventFDs: [CInt]) throws(VFIOError) {
+    let limit = max(1, min(peer.maximumDescriptors, VFIOUser.maximumDescriptors))
+    let flags = VFIOUser.irqDataEventFD | VFIOUser.irqActionTrigger
+    var start = 0
+    while start < eventFDs.count {
+      let isAssigned = eventFDs[start] >= 0
+      var end = start + 1
+      while end < eventFDs.count, (eventFDs[end] >= 0) == isAssigned,
+        !isAssigned || end - start < limit
+      {
+        end += 1
+      }
+      try setIRQs(
+        index, flags, start: start, count: end - start,
+        descriptors: isAssigned ? Array(eventFDs[start..<end]) : [])
+      start = end
+    }
+    connection.setAlarm(index, eventFDs)
+  }
+
+  /// DEVICE_SET_IRQS with no data and count 0.
+  public func disableInterrupts(_ index: IRQIndex) throws(VFIOError) {
+    connection.setAlarm(index, [])
+    try setIRQs(
+      index, VFIOUser.irqDataNone | VFIOUser.irqActionTrigger, start: 0, count: 0)
+  }
+
+  /// DEVICE_SET_IRQS with no data: the server signals the eventfd.
+  public func triggerInterrupt(_ index: IRQIndex, vector: Int) throws(VFIOError) {
+    try setIRQs(
+      index, VFIOUser.irqDataNone | VFIOUser.irqActionTrigger, start: vector, count: 1)
+  }
+
+  /// DEVICE_RESET.
+  public func reset() throws(VFIOError) {
+    _ = try connection.request(.deviceReset, [], timeout: .seconds(15))
+  }
+}
