@@ -28,7 +28,8 @@ struct MockConfigurationSpace: Sendable {
     put(0x90, 0x10 | 0x00 << 8)
     put(0x92, 0x0092)
     put(0x94, 0x1000_8000)
-    put(0x98, 0x0010, writable: 0x7fff)
+    // DEVCTL; bit 15 asks for a function-level reset and reads 0.
+    put(0x98, 0x0010, writable: 0xffff)
   }
 
   private mutating func put(_ offset: Int, _ value: UInt64, writable mask: UInt64 = 0) {
@@ -52,6 +53,12 @@ struct MockConfigurationSpace: Sendable {
       let new = UInt8(truncatingIfNeeded: value >> UInt64(8 * index))
       bytes[offset + index] = bytes[offset + index] & ~mask | new & mask
     }
+  }
+
+  /// Whether DEVCTL bit 15 was written; it reads 0 from then on.
+  mutating func takeResetRequest() -> Bool {
+    defer { bytes[0x99] &= 0x7f }
+    return bytes[0x99] & 0x80 != 0
   }
 
   /// COMMAND bit 2.

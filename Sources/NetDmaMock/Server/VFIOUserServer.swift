@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import CNetDma
+import Glibc
+public import Logging
+public import NetDmaVFIO
+import Synchronization
+import SystemPackage
+
+/// What can keep a server from starting.
+public enum VFIOUserServerError: DiagnosticError, Equatable {
+  /// Another server answers on the socket.
+  case pathInUse(path: String)
+  /// A system call failed.
+  case system(path: String, error: SystemCallError)
+
+  /// What failed.
+  public var what: String {
+    switch self {
+    case .pathInUse(let path), .system(let path, _): "No server can be started at \(path)."
+    }
+  }
+  /// The cause.
+  public var why: String {
+    switch self {
+    case .pathInUse: "Another server answers there."
+    case .system(_, let error): "\(error)."
+    }
+  }
+  /// What helps.
+  public var remedy: String {
+    switch self {
+    case .pathInUse: "Stop it, or choose another path."
+    case .system: "Choose a path of at most 107 bytes in a folder that this user may write to."
+    }
+  }
+}
+
+/// Serves one emulated IOAT function on a UNIX socket, one client at a time, until it is stopped.
+///
+/// Clients may come, go and die at any byte. The function is reset between clients. The socket is
+/// private to this user and is removed at the end.
+public final class VFIOUserServer: Sendable {
+  /// The socket's path.
+  public let path: String
+  private let function: EmulatedFunction
+  private let listener: OwnedFileDescriptor
+  private let stopEvent: EventFD
+  private let logger: Logger
+  private let served = Atomic<Int>(0)
+
+  /// Creates the function and listens; a socket file that a dead server left is replaced.
+  ///
+  /// - Throws: `VFIOUserServerError`.
+  public init(
+    path: String, configuration: ModelConfiguration, logger: Logger
+  ) throws(VFIOUserServerError) {
+    self.path = path
+    self.logger = logger
+    do throws(SystemCallError) {
+      function = try EmulatedFunction(configuration)
+      stopEvent = try EventFD()
+    } catch {
+      throw .system(path: path, error: error)
+    }
+    try Self.removeStale(path)
+    do throws(SystemCallError) {
+      listener = try Self.listen(path)
+    } catch {
+      throw .system(path: path, error: error)
+    }
+  }
+
+  deinit {
+    // Harmless when it was never bound or is gone already.
+    _ = unsafe unlink(path)
+  }
+
+  /// The model, for faults and figures.
+  public var model: IOATModel { function.model }
+  /// Clients that were accepted so far.
+  public var clientsServed: Int { served.load(ordering: .relaxed) }
+
+  private static func removeStale(_ path: String) throws(VFIOUserServerError) {
+    do throws(SystemCallError) {
+      _ = try VFIOUserSocket.connect(path: path)
+    } catch {
+      // Nobody listens on an existing socket: a server died and left it.
+      if error.errno == .connectionRefused { _ = unsafe unlink(path) }
+      return
+    }
+    throw .pathInUse(path: path)
+  }
+
+  private static func listen(_ path: String) throws(SystemCallError) -> OwnedFileDescriptor {
+    let fd = OwnedFileDescriptor(
+      owning: try systemCall("socket", on: path) {
+        socket(AF_UNIX, CInt(SOCK_STREAM.rawValue) | CInt(SOCK_CLOEXEC.rawValue), 0)
+      })
+    let number = fd.rawValue
+    var address = sockaddr_un()
+    // The path is a NUL-terminated copy, and the address lives for the calls.
+    _ = try systemCall("bind", on: path) { unsafe netdma_unix_address(path, &address) }
+    // The mode of the socket before it exists: a moment's access would be access.
+    _ = try systemCall("fchmod", on: path) { fchmod(number, 0o600) }
+    _ = try systemCall("bind", on: path) { unsafe netdma_unix_bind(number, &address) }
+    _ = try systemCall("listen", on: path) { Glibc.listen(number, 8) }
+    return fd
+  }
+
+  /// Serves clients on the calling thread until `stop()`.
+  public func run() {
+    while true {
+      var ready = [
+        pollfd(fd: stopEvent.rawValue, events: Int16(POLLIN), revents: 0),
+        pollfd(fd: listener.rawValue, events: Int16(POLLIN), revents: 0),
+      ]
+      // The array lives for the call; a signal only makes it turn once more.
+      let count = unsafe poll(&ready, 2, -1)
+      if count <= 0 { continue }
+      if ready[0].revents != 0 { break }
+      guard let client = accept() else { continue }
+      served.add(1, ordering: .relaxed)
+      logger.info("client connected", metadata: ["socket": "\(path)"])
+      let session = VFIOUserSession(
+        function: function, socket: VFIOUserSocket(client), logger: logger)
+      let end = session.run(stop: stopEvent.rawValue, listener: listener.rawValue) {
+        // One client at a time: the next one is told at once instead of waiting in the queue.
+        if let other = accept() {
+          logger.notice("a second client was turned away", metadata: ["socket": "\(path)"])
+          _ = consume other
+        }
+      }
+      switch end {
+      case .clientLeft: logger.info("client left", metadata: ["socket": "\(path)"])
+      case .violation(let detail):
+        logger.warning(
+          "client dropped", metadata: ["socket": "\(path)", "reason": "\(detail)"])
+      case .stopped: break
+      }
+      if end == .stopped { break }
+    }
+    function.model.stop()
+    _ = unsafe unlink(path)
+  }
+
+  private func accept() -> OwnedFileDescriptor? {
+    let fd = unsafe accept4(listener.rawValue, nil, nil, CInt(SOCK_CLOEXEC.rawValue))
+    return fd >= 0 ? OwnedFileDescriptor(owning: fd) : nil
+  }
+
+  /// Ends `run()` soon; from any thread.
+  public func stop() { stopEvent.signal() }
+}
