@@ -182,7 +182,7 @@ final class VFIOUserConnection: Sendable {
       return false
     }
     guard waiter.command == header.command else {
-      waiter.arrived.set()
+      defer { waiter.arrived.set() }
       _ = violation(header.command, "The reply is to \(header.command), not \(waiter.command).")
       return false
     }
@@ -235,7 +235,7 @@ final class VFIOUserConnection: Sendable {
       guard let source = Self.pointer(regions, address, count, .read) else { return false }
       // The region stays mapped while its entry is in the table, whose lock is held.
       return unsafe bytes.withUnsafeMutableBytes { buffer in
-        if let base = buffer.baseAddress, let from = UnsafeRawPointer(bitPattern: source) {
+        if let base = buffer.baseAddress, let from = unsafe UnsafeRawPointer(bitPattern: source) {
           unsafe memcpy(base, from, count)
         }
         return true
@@ -251,7 +251,9 @@ final class VFIOUserConnection: Sendable {
       guard let target = Self.pointer(regions, address, data.count, .write) else { return false }
       // As in `read`.
       return unsafe data.withUnsafeBytes { buffer in
-        if let base = buffer.baseAddress, let to = UnsafeMutableRawPointer(bitPattern: target) {
+        if let base = buffer.baseAddress,
+          let to = unsafe UnsafeMutableRawPointer(bitPattern: target)
+        {
           unsafe memcpy(to, base, data.count)
         }
         return true
