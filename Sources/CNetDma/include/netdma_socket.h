@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/types.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -78,6 +79,10 @@ static inline int netdma_unix_address(const char *_Nonnull path, struct sockaddr
 }
 static inline int netdma_unix_connect(int socket, const struct sockaddr_un *_Nonnull address) {
   return connect(socket, (const struct sockaddr *)address, sizeof *address);
+}
+// accept4 with SOCK_CLOEXEC, by system call: its declaration hides behind _GNU_SOURCE.
+static inline int netdma_accept(int socket) {
+  return (int)syscall(SYS_accept4, socket, (void *)0, (void *)0, SOCK_CLOEXEC);
 }
 static inline int netdma_unix_bind(int socket, const struct sockaddr_un *_Nonnull address) {
   return bind(socket, (const struct sockaddr *)address, sizeof *address);

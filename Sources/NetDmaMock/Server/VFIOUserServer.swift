@@ -145,7 +145,7 @@ public final class VFIOUserServer: Sendable {
   }
 
   private func accept() -> OwnedFileDescriptor? {
-    let fd = unsafe accept4(listener.rawValue, nil, nil, CInt(SOCK_CLOEXEC.rawValue))
+    let fd = netdma_accept(listener.rawValue)
     return fd >= 0 ? OwnedFileDescriptor(owning: fd) : nil
   }
 

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import ArgumentParser
+import Logging
+import NetDmaMock
+import NetDmaVFIO
+
+/// Which device a command works on: exactly one of the three.
+struct DeviceOptions: ParsableArguments {
+  @Option(
+    name: .customLong("device"),
+    help: ArgumentHelp("A PCI function bound to vfio-pci.", valueName: "0000:00:04.0"))
+  var address: String?
+
+  @Option(
+    name: .customLong("vfio-user"),
+    help: ArgumentHelp("The socket of a vfio-user server, see emulate.", valueName: "path"))
+  var socket: String?
+
+  @Flag(name: .customLong("mock"), help: "The device model in this process.")
+  var usesMock = false
+
+  func validate() throws {
+    let given = [address != nil, socket != nil, usesMock].filter { $0 }.count
+    guard given == 1 else {
+      throw ValidationError("Name one device: --device ADDRESS, --vfio-user PATH or --mock.")
+    }
+    if let address, PCIAddress(address) == nil {
+      throw ValidationError(
+        "'\(address)' is not a PCI address; write it like 0000:00:04.0 (see netdma-probe list).")
+    }
+  }
+
+  /// Opens it.
+  func open(logger: Logger) throws(VFIOError) -> any DeviceTransport {
+    if let address = address.flatMap({ PCIAddress($0) }) {
+      return try openKernelDevice(address: address, logger: logger)
+    }
+    if let socket {
+      return try VFIOUserClient.connect(path: socket, timeout: .seconds(5), logger: logger)
+    }
+    return try MockTransport()
+  }
+}

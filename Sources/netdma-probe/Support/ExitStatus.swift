@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import ArgumentParser
+import Glibc
+import NetDmaMock
+import NetDmaVFIO
+import SystemPackage
+
+/// Exit codes of sysexits.h that the commands use besides 0, 1 and 64 (usage).
+enum ExitStatus {
+  /// EX_UNAVAILABLE: there is no usable device.
+  static let noDevice = ExitCode(69)
+  /// EX_NOPERM: the user may not.
+  static let notPermitted = ExitCode(77)
+
+  /// The exit code for an error that ends a command.
+  static func code(for error: any Error) -> ExitCode {
+    switch error {
+    case let error as ExitCode: error
+    case NetDmaError.hardware(let error): code(for: error)
+    case IOATError.transport(let error): code(for: error)
+    case let error as IOATError: code(ioat: error)
+    case let error as VFIOError: code(vfio: error)
+    case let error as SystemCallError: code(system: error)
+    case VFIOUserServerError.system(_, let error): code(system: error)
+    default: .failure
+    }
+  }
+
+  private static func code(system error: SystemCallError) -> ExitCode {
+    error.errno == .permissionDenied || error.errno == .notPermitted ? notPermitted : .failure
+  }
+
+  private static func code(ioat error: IOATError) -> ExitCode {
+    switch error {
+    case .notIOAT, .unsupportedVersion, .disabledByFirmware: noDevice
+    default: .failure
+    }
+  }
+
+  private static func code(vfio error: VFIOError) -> ExitCode {
+    switch error {
+    case .permissionDenied: notPermitted
+    case .system(_, let error): code(system: error)
+    case .noSuchDevice, .noIOMMUGroup, .vfioMissing, .notBoundToVFIO, .groupNotViable, .busy,
+      .unsupportedKernel, .noIOMMUMode, .noServer:
+      noDevice
+    default: .failure
+    }
+  }
+}
+
+/// Runs a command's body; an error that ends it is said in its own sentences on standard error.
+func reportingErrors(_ body: () throws -> Void) throws {
+  do {
+    try body()
+  } catch let error as any DiagnosticError {
+    let sentences = [error.what, error.why, error.remedy].filter { !$0.isEmpty }
+    var text = "error: \(sentences.joined(separator: "\n       "))\n"
+    // The bytes live for the call; nothing can be done when standard error takes none.
+    text.withUTF8 { bytes in _ = unsafe Glibc.write(STDERR_FILENO, bytes.baseAddress, bytes.count) }
+    throw ExitStatus.code(for: error)
+  } catch let error as SystemCallError {
+    var text = "error: \(error)\n"
+    // As above.
+    text.withUTF8 { bytes in _ = unsafe Glibc.write(STDERR_FILENO, bytes.baseAddress, bytes.count) }
+    throw ExitStatus.code(for: error)
+  }
+}

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import FoundationEssentials
+
+/// What `--json` prints: one object on one line, keys sorted.
+enum JSONOutput {
+  /// The name and version of the format; a key changes its meaning only with the version.
+  static let schema = "netdma-probe/1"
+
+  /// Prints `value` to standard output.
+  static func print(_ value: some Encodable) throws {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+    Swift.print(String(decoding: try encoder.encode(value), as: UTF8.self))
+  }
+}

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import ArgumentParser
+import Logging
+
+/// How much a command says on standard error.
+struct LogOptions: ParsableArguments {
+  /// swift-log's levels under its own names.
+  enum Level: String, CaseIterable, ExpressibleByArgument {
+    case trace, debug, info, notice, warning, error, critical
+
+    var value: Logger.Level { Logger.Level(rawValue: rawValue) ?? .warning }
+  }
+
+  @Option(
+    name: .customLong("log-level"),
+    help: ArgumentHelp("trace, debug, info, notice, warning, error or critical.", valueName: "level"))
+  var level: Level?
+
+  @Flag(name: .shortAndLong, help: "Show each step, like --log-level debug.")
+  var verbose = false
+
+  /// A logger to standard error; warnings and worse unless more is asked for.
+  func makeLogger() -> Logger {
+    var logger = Logger(label: "netdma-probe") { StreamLogHandler.standardError(label: $0) }
+    logger.logLevel = level?.value ?? (verbose ? .debug : .warning)
+    return logger
+  }
+}

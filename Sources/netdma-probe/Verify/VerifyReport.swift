@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import NetDmaVFIO
+
+/// What `verify` prints.
+struct VerifyReport: Encodable {
+  let schema = JSONOutput.schema
+  let command = "verify"
+  let transport: String
+  let device: String
+  let cbVersion: String
+  let channels: Int
+  let mode: String
+  let seed: UInt64
+  let copies: Int
+  let bytes: UInt64
+  let mismatches: Int
+  let guardViolations: Int
+  let failed: Int
+  let interrupts: UInt64
+  let isrCalls: UInt64
+  let dpcCalls: UInt64
+  let spuriousInterrupts: UInt64
+  let mergedInterrupts: UInt64
+  let lostInterrupts: UInt64
+  let descriptors: UInt64
+  let doorbells: UInt64
+  let resets: UInt64
+  let seconds: Double
+  let notes: [String]
+  let ok: Bool
+
+  enum CodingKeys: String, CodingKey {
+    case schema, command, transport, device, cbVersion, channels, mode, seed, copies, bytes,
+      mismatches, guardViolations, failed, interrupts, isrCalls, dpcCalls, spuriousInterrupts,
+      mergedInterrupts, lostInterrupts, descriptors, doorbells, resets, seconds, notes, ok
+  }
+
+  init(engine: DMAEngine, plan: CopyVerifier.Plan, summary: CopyVerifier.Summary) {
+    transport = engine.device.transport.kind.rawValue
+    device = engine.device.name
+    cbVersion = engine.device.version.description
+    channels = plan.channels
+    mode = plan.polls ? "poll" : "interrupt"
+    seed = plan.seed
+    copies = summary.copies
+    bytes = summary.bytes
+    mismatches = summary.mismatches
+    guardViolations = summary.guardViolations
+    failed = summary.failed
+    interrupts = summary.statistics.interrupts
+    isrCalls = summary.statistics.isrCalls
+    dpcCalls = summary.statistics.dpcCalls
+    spuriousInterrupts = summary.statistics.spuriousInterrupts
+    mergedInterrupts = summary.statistics.mergedInterrupts
+    lostInterrupts = summary.statistics.lostInterrupts
+    descriptors = summary.statistics.submittedDescriptors
+    doorbells = summary.statistics.doorbells
+    resets = summary.statistics.resets
+    seconds = summary.seconds
+    notes = summary.notes
+    let interrupted = plan.polls || summary.statistics.isrCalls > 0
+    ok = summary.isClean && interrupted && summary.copies > 0
+  }
+
+  /// Why the exit status is not 0, nil when it is.
+  var failure: VerifyFailure? { ok ? nil : VerifyFailure(report: self) }
+
+  func printJSON() throws { try JSONOutput.print(self) }
+
+  func printText() {
+    print(
+      """
+      device:      \(device) (\(transport)), CB \(cbVersion), \(channels) \
+      channel\(channels == 1 ? "" : "s")
+      copies:      \(copies) of \(bytes) bytes in \(tenths(seconds)) s, seed \(seed)
+      mismatches:  \(mismatches)
+      guards hit:  \(guardViolations)
+      failed:      \(failed)
+      completion:  \(mode), \(interrupts) interrupts, \(isrCalls) ISR calls, \(dpcCalls) DPC calls
+      descriptors: \(descriptors) with \(doorbells) doorbells
+      """)
+    for note in notes { print("note:        \(note)") }
+    print(ok ? "verified: every byte matched" : "NOT verified")
+  }
+
+  private func tenths(_ value: Double) -> String {
+    let tenths = Int((value * 10).rounded())
+    return "\(tenths / 10).\(tenths % 10)"
+  }
+}
+
+/// Copies that were made but are not as they should be.
+struct VerifyFailure: DiagnosticError {
+  let report: VerifyReport
+
+  var what: String { "\(report.device) did not copy correctly." }
+  var why: String {
+    if report.mismatches + report.guardViolations + report.failed > 0 {
+      return "\(report.mismatches) copies differ from their source, \(report.guardViolations) wrote "
+        + "outside their target, \(report.failed) failed."
+    }
+    return report.copies == 0 ? "No copy was made." : "No interrupt service routine ran."
+  }
+  var remedy: String {
+    "Repeat it with --seed \(report.seed), with --poll, and look at dmesg for IOMMU faults."
+  }
+}
