@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+# In the guest: Linux's own ioatdma must probe every emulated function and pass its self test,
+# CYCLES times over (rmmod and insmod between).
+
+failed=0
+result() {
+  echo "RESULT $1 $2 ${3:-}"
+  [ "$2" = ok ] || failed=1
+}
+
+expected=$(grep -l 0x8086 /sys/bus/pci/devices/*/vendor | while read -r file; do
+  case $(cat "$(dirname "$file")/class") in 0x0880*) echo x ;; esac
+done | wc -l)
+insmod /modules/dca.ko || result insmod-dca fail
+cycle=0
+while [ $cycle -lt "${CYCLES:-2}" ]; do
+  cycle=$((cycle + 1))
+  dmesg -c >/dev/null
+  insmod /modules/ioatdma.ko || result insmod-ioatdma fail
+  found=$(ls -d /sys/class/dma/dma*chan* 2>/dev/null | wc -l)
+  if [ "$found" -lt "$expected" ] || dmesg | grep -iE 'self.?test.*(fail|timed)|ioatdma.*(error|fail)'; then
+    dmesg | tail -n 30
+    result "ioatdma-cycle-$cycle" fail "$found channels of $expected functions"
+    break
+  fi
+  grep ioat /proc/interrupts
+  rmmod ioatdma || { result rmmod fail; break; }
+done
+[ $failed = 1 ] || result ioatdma ok "$expected functions, $cycle cycles, self test passed"
+exit $failed
