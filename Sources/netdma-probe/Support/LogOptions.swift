@@ -14,7 +14,8 @@ struct LogOptions: ParsableArguments {
 
   @Option(
     name: .customLong("log-level"),
-    help: ArgumentHelp("trace, debug, info, notice, warning, error or critical.", valueName: "level"))
+    help: ArgumentHelp(
+      "trace, debug, info, notice, warning, error or critical.", valueName: "level"))
   var level: Level?
 
   @Flag(name: .shortAndLong, help: "Show each step, like --log-level debug.")

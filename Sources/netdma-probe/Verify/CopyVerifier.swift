@@ -174,7 +174,8 @@ struct CopyVerifier {
   private func wait(
     _ channel: inout NetDmaChannel, _ inbox: CompletionInbox, _ flying: [UInt64: Flight]
   ) throws -> [DMACompletion] {
-    let deadline = flying.values.map(\.deadline).min { $0.remaining < $1.remaining }
+    let deadline =
+      flying.values.map(\.deadline).min { $0.remaining < $1.remaining }
       ?? Deadline(after: plan.timeout)
     while true {
       if plan.polls {

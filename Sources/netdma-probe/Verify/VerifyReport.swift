@@ -97,7 +97,8 @@ struct VerifyFailure: DiagnosticError {
   var what: String { "\(report.device) did not copy correctly." }
   var why: String {
     if report.mismatches + report.guardViolations + report.failed > 0 {
-      return "\(report.mismatches) copies differ from their source, \(report.guardViolations) wrote "
+      return
+        "\(report.mismatches) copies differ from their source, \(report.guardViolations) wrote "
         + "outside their target, \(report.failed) failed."
     }
     return report.copies == 0 ? "No copy was made." : "No interrupt service routine ran."
