@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 
-public import NetDmaVFIO
+import NetDmaVFIO
 import Synchronization
 
 /// A transport without a device: registers are bytes that keep what is written, DMA mappings are
 /// recorded, and single calls can be made to fail.
-public final class RecordingTransport: DeviceTransport {
-  public let name = "recording"
-  public let kind = TransportKind.mock
-  public let supportsReset = true
-  public let numaNode: Int? = nil
-  public let iovaRanges: [ClosedRange<UInt64>]
-  public let iovaPageSize: UInt64 = 4096
+package final class RecordingTransport: DeviceTransport {
+  package let name = "recording"
+  package let kind = TransportKind.mock
+  package let supportsReset = true
+  package let numaNode: Int? = nil
+  package let iovaRanges: [ClosedRange<UInt64>]
+  package let iovaPageSize: UInt64 = 4096
 
   private struct State {
     var registers = [UInt8](repeating: 0, count: 16384)
@@ -23,23 +23,24 @@ public final class RecordingTransport: DeviceTransport {
   }
   private let state = Mutex(State())
 
-  public init(iovaRanges: [ClosedRange<UInt64>] = [0...0xfedf_ffff, 0xfef0_0000...0xffff_ffff_ffff])
-  {
+  package init(
+    iovaRanges: [ClosedRange<UInt64>] = [0...0xfedf_ffff, 0xfef0_0000...0xffff_ffff_ffff]
+  ) {
     self.iovaRanges = iovaRanges
   }
 
   /// Start and size of everything that is mapped for the device.
-  public var mappings: [UInt64: UInt64] { state.withLock { $0.mappings } }
+  package var mappings: [UInt64: UInt64] { state.withLock { $0.mappings } }
   /// Makes the next calls of `unmapDMA` fail until set to nil.
-  public func failUnmap(_ error: VFIOError?) { state.withLock { $0.unmapError = error } }
+  package func failUnmap(_ error: VFIOError?) { state.withLock { $0.unmapError = error } }
   /// Makes the next calls of `mapDMA` fail until set to nil.
-  public func failMap(_ error: VFIOError?) { state.withLock { $0.mapError = error } }
+  package func failMap(_ error: VFIOError?) { state.withLock { $0.mapError = error } }
 
-  public func regionInfo(_ region: RegionIndex) -> RegionInfo {
+  package func regionInfo(_ region: RegionIndex) -> RegionInfo {
     RegionInfo(size: region == .bar0 ? 16384 : 4096, isReadable: true, isWritable: true)
   }
 
-  public func read(_ region: RegionIndex, at offset: UInt64, width: AccessWidth) -> UInt64 {
+  package func read(_ region: RegionIndex, at offset: UInt64, width: AccessWidth) -> UInt64 {
     state.withLock { state in
       let bytes = region == .bar0 ? state.registers : state.configuration
       return (0..<width.rawValue).reduce(0) { value, index in
@@ -48,7 +49,7 @@ public final class RecordingTransport: DeviceTransport {
     }
   }
 
-  public func write(_ region: RegionIndex, at offset: UInt64, width: AccessWidth, value: UInt64) {
+  package func write(_ region: RegionIndex, at offset: UInt64, width: AccessWidth, value: UInt64) {
     state.withLock { state in
       for index in 0..<width.rawValue {
         let byte = UInt8(truncatingIfNeeded: value >> UInt64(8 * index))
@@ -62,11 +63,11 @@ public final class RecordingTransport: DeviceTransport {
     }
   }
 
-  public func map(_ region: RegionIndex, range: Range<UInt64>) throws(VFIOError) -> MemoryMapping {
+  package func map(_ region: RegionIndex, range: Range<UInt64>) throws(VFIOError) -> MemoryMapping {
     throw .missingFeature(device: name, feature: "mappable region")
   }
 
-  public func mapDMA(
+  package func mapDMA(
     _ memory: DMARegion, at iova: UInt64, permissions: DMAPermissions
   ) throws(VFIOError) {
     try state.withLock { state throws(VFIOError) in
@@ -78,7 +79,7 @@ public final class RecordingTransport: DeviceTransport {
     }
   }
 
-  public func unmapDMA(iova: UInt64, size: UInt64) throws(VFIOError) {
+  package func unmapDMA(iova: UInt64, size: UInt64) throws(VFIOError) {
     try state.withLock { state throws(VFIOError) in
       if let error = state.unmapError { throw error }
       guard state.mappings[iova] == size else {
@@ -88,9 +89,9 @@ public final class RecordingTransport: DeviceTransport {
     }
   }
 
-  public func interruptCount(_ index: IRQIndex) -> Int { 1 }
-  public func enableInterrupts(_ index: IRQIndex, eventFDs: [CInt]) {}
-  public func disableInterrupts(_ index: IRQIndex) {}
-  public func triggerInterrupt(_ index: IRQIndex, vector: Int) {}
-  public func reset() {}
+  package func interruptCount(_ index: IRQIndex) -> Int { 1 }
+  package func enableInterrupts(_ index: IRQIndex, eventFDs: [CInt]) {}
+  package func disableInterrupts(_ index: IRQIndex) {}
+  package func triggerInterrupt(_ index: IRQIndex, vector: Int) {}
+  package func reset() {}
 }

@@ -16,11 +16,12 @@ public enum LocalMemoryError: Error, Hashable, Sendable {
 
 /// Memory of this process as an emulated device sees it through an IOMMU.
 public final class LocalMemory: BusMemory {
-  /// One mapping. `users` counts accesses under way, so that an unmap can wait for them.
-  //
-  // @unchecked: constants beside an atomic; the pointed-to bytes are DMA memory, which any number
-  // of parties may touch at any time.
+  /// One mapping.
+  ///
+  /// `users` counts accesses under way, so that an unmap can wait for them.
   @safe private final class Window: @unchecked Sendable {
+    // @unchecked: constants beside an atomic; the pointed-to bytes are DMA memory, which any number
+    // of parties may touch at any time.
     let iova: UInt64
     let size: UInt64
     let base: UnsafeMutableRawPointer
@@ -77,8 +78,9 @@ public final class LocalMemory: BusMemory {
     }
   }
 
-  /// Takes away what one `map` call made. Afterwards the device does not touch it any more: accesses
-  /// under way are waited for.
+  /// Takes away what one `map` call made.
+  ///
+  /// Afterwards the device does not touch it any more: accesses under way are waited for.
   public func unmap(iova: UInt64, size: UInt64) throws(LocalMemoryError) {
     let window = try windows.withLock { windows throws(LocalMemoryError) in
       guard let position = windows.firstIndex(where: { $0.iova == iova && $0.size == size }) else {

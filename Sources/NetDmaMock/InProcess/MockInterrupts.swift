@@ -7,7 +7,9 @@ import Synchronization
 /// before INTx, and nothing without bus mastering.
 final class MockInterrupts: InterruptLine {
   private struct State {
-    /// Per index the eventfds by vector, -1 for none. They belong to whoever connected them.
+    /// Per index the eventfds by vector, -1 for none.
+    ///
+    /// They belong to whoever connected them.
     var connected: [IRQIndex: [CInt]] = [:]
     var isBusMaster = false
     /// Vectors whose message waits for bus mastering.

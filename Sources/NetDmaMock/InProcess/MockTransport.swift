@@ -138,7 +138,8 @@ public final class MockTransport: DeviceTransport {
         device: name, iova: iova, size: size, reason: "The range is outside what can be mapped.")
     }
     guard let pointer = unsafe UnsafeMutableRawPointer(bitPattern: memory.address) else {
-      throw .invalidMapping(device: name, iova: iova, size: size, reason: "There is no memory at 0.")
+      throw .invalidMapping(
+        device: name, iova: iova, size: size, reason: "There is no memory at 0.")
     }
     do throws(LocalMemoryError) {
       // The caller keeps the memory mapped until unmapDMA has returned.

@@ -148,8 +148,9 @@ public final class ClientMemory: BusMemory {
     return .mapped(mapped, offset: offset)
   }
 
-  /// Takes a range away, whatever lies in it; windows that it cuts keep their rest. Afterwards the
-  /// device does not touch the range any more.
+  /// Takes a range away, whatever lies in it; windows that it cuts keep their rest.
+  ///
+  /// Afterwards the device does not touch the range any more.
   func remove(first: UInt64, last: UInt64) {
     let removed = state.withLock { state -> [Window] in
       var removed: [Window] = []

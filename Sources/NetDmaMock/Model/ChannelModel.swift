@@ -49,7 +49,9 @@ final class ChannelModel: Sendable {
   /// Whether anything of what is touched is implemented.
   func write(word: Int, lanes: ByteLanes, value: UInt64) -> Bool {
     let configuration = function.configuration
-    guard lanes.bits & ChannelState.implemented(word: word, configuration) != 0 else { return false }
+    guard lanes.bits & ChannelState.implemented(word: word, configuration) != 0 else {
+      return false
+    }
     let context = RegisterContext(
       configuration: configuration, mirrorBlocksStart: function.errorMirrorBlocksStart,
       resetNeverEnds: function.faults.resetNeverEnds, now: Deadline.now)
@@ -140,8 +142,9 @@ final class ChannelModel: Sendable {
     epoch.load(ordering: .acquiring) != jobEpoch || isStopping.load(ordering: .acquiring)
   }
 
-  /// Accounts for what is done and says what to do now. Until the next call the engine counts as
-  /// busy if it was given something to do.
+  /// Accounts for what is done and says what to do now.
+  ///
+  /// Until the next call the engine counts as busy if it was given something to do.
   private func nextStep(_ outcome: EngineOutcome?) -> Step {
     let isStopping = isStopping.load(ordering: .acquiring)
     return withState { state in

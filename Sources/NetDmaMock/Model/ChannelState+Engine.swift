@@ -35,6 +35,8 @@ struct EngineOutcome: Sendable {
   var bytes: UInt64 = 0
   var writesCompletion = false
   var interrupts = false
+  /// CHANERRMASK when the job began.
+  var errorMask: UInt32 = 0
   /// CHANERR bits of the fault, 0 for none.
   var errors: UInt32 = 0
   /// The target of a DCA context change.
@@ -98,6 +100,7 @@ extension ChannelState {
   }
 
   /// Accounts for a descriptor: registers first, then the completion word, then the interrupt.
+  ///
   /// Returns whether to signal the interrupt.
   mutating func settle(_ outcome: EngineOutcome, _ context: borrowing SettleContext) -> Bool {
     guard outcome.epoch == epoch else { return false }
@@ -154,8 +157,10 @@ extension ChannelState {
     return signals
   }
 
-  /// Latches the cause. Whether the channel halts: always for what a descriptor is to blame for,
-  /// else only with ANY_ERR_ABORT_EN.
+  /// Latches the cause.
+  ///
+  /// Whether the channel halts: always for what a descriptor is to blame for, else only with
+  /// ANY_ERR_ABORT_EN.
   private mutating func fail(_ bits: UInt32, _ context: borrowing SettleContext) -> Bool {
     error |= bits
     context.mirror(bits)

@@ -192,8 +192,9 @@ extension ChannelState {
     return [.wakeEngine, .reportHalt]
   }
 
-  /// More than one command at once. No descriptor is to blame, so the channel stops only if it was
-  /// told to stop on any error.
+  /// More than one command at once.
+  ///
+  /// No descriptor is to blame, so the channel stops only if it was told to stop on any error.
   private mutating func commandError() -> RegisterEffect {
     guard errorMask & ChannelErrorBit.command == 0 else { return [] }
     error |= ChannelErrorBit.command

@@ -164,7 +164,9 @@ struct ChannelState: Sendable {
     phase = count == counter ? .idle : .active
   }
 
-  /// DMACOUNT. Whether the engine has to be woken.
+  /// DMACOUNT.
+  ///
+  /// Whether the engine has to be woken.
   mutating func ring(_ value: UInt16, now: @autoclosure () -> UInt64, startDelay: UInt64) -> Bool {
     statistics.doorbells += 1
     switch phase {
@@ -189,7 +191,9 @@ struct ChannelState: Sendable {
 
   // MARK: - Interrupts
 
-  /// Something to interrupt for happened. Whether to signal now.
+  /// Something to interrupt for happened.
+  ///
+  /// Whether to signal now.
   mutating func interruptEvent(delay: UInt64, now: @autoclosure () -> UInt64) -> Bool {
     let due = delay == 0 ? 0 : now() &+ delay
     if interruptDisabled {

@@ -61,8 +61,10 @@ extension DescriptorExecution {
     if outcome.errors == 0 { outcome.bytes = size }
   }
 
-  /// Repeats the pattern's eight bytes from the start of `destination`, whatever its alignment: byte
-  /// k of the output is byte k mod 8 of the pattern. Returns a CHANERR bit, 0 when done.
+  /// Repeats the pattern's eight bytes from the start of `destination`, whatever its alignment:
+  /// byte k of the output is byte k mod 8 of the pattern.
+  ///
+  /// Returns a CHANERR bit, 0 when done.
   private mutating func write(
     pattern: UInt64, to destination: TransferSide, isVoid: () -> Bool
   ) -> UInt32 {

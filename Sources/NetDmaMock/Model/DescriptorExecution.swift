@@ -49,10 +49,13 @@
 
   // MARK: - One descriptor
 
-  /// Fetches and carries out the descriptor of `job`. `isVoid` tells that nobody waits for it any
-  /// more; between two pieces of a long one it is then left.
+  /// Fetches and carries out the descriptor of `job`.
+  ///
+  /// `isVoid` tells that nobody waits for it any more; between two pieces of a long one it is
+  /// then left.
   mutating func run(_ job: EngineJob, isVoid: () -> Bool) -> EngineOutcome {
     var outcome = EngineOutcome(epoch: job.epoch)
+    outcome.errorMask = job.errorMask
     if job.epoch != epoch {
       epoch = job.epoch
       aheadCount = 0
@@ -108,29 +111,55 @@
       copy(descriptor, size, job, &outcome, isVoid: isVoid)
     case Opcode.fill:
       fill(descriptor, size, job, &outcome, isVoid: isVoid)
+    case Opcode.crc, Opcode.crcTest, Opcode.crcStore, Opcode.moveCRC, Opcode.moveCRCTest,
+      Opcode.moveCRCStore:
+      checksum(descriptor, size, job, &outcome, isVoid: isVoid)
     default:
-      outcome.errors = ChannelErrorBit.control
+      parity(descriptor, size, job, &outcome, isVoid: isVoid)
     }
   }
 
-  /// The control bits that mean something with an operation; nil when the engine lacks it. Reserved
-  /// bits must be zero.
+  /// The control bits that mean something with an operation; nil when the engine lacks it.
+  ///
+  /// Reserved bits must be zero.
   private func allowedControl(_ operation: UInt8) -> UInt32? {
     // int_en, completion, fence, bundle and destination snoop belong to every operation.
     let common: UInt32 =
       DescriptorBit.interrupt | DescriptorBit.destinationNoSnoop | DescriptorBit.completion
       | DescriptorBit.fence | DescriptorBit.bundle
+    let sided = DescriptorBit.sourceNoSnoop | DescriptorBit.destinationDCA | DescriptorBit.hint
+    let sourceCount = DescriptorBit.sourceCountMask << DescriptorBit.sourceCountShift
+    let results = DescriptorBit.pDisable | DescriptorBit.qDisable
     switch operation {
     case Opcode.copy:
       let breaks = DescriptorBit.sourcePageBreak | DescriptorBit.destinationPageBreak
-      return common | DescriptorBit.sourceNoSnoop | DescriptorBit.null
-        | DescriptorBit.destinationDCA | DescriptorBit.hint
+      return common | sided | DescriptorBit.null
         | (configuration.has(CapabilityBit.pageBreak) ? breaks : 0)
     case Opcode.fill where configuration.has(CapabilityBit.fill):
       return common
         | (configuration.has(CapabilityBit.pageBreak) ? DescriptorBit.destinationPageBreak : 0)
     case Opcode.contextChange where configuration.has(CapabilityBit.dca):
       return common
+    case Opcode.crc where configuration.has(CapabilityBit.crc),
+      Opcode.crcTest where configuration.has(CapabilityBit.crc),
+      Opcode.crcStore where configuration.has(CapabilityBit.crc),
+      Opcode.moveCRC where configuration.has(CapabilityBit.moveCRC),
+      Opcode.moveCRCTest where configuration.has(CapabilityBit.moveCRC),
+      Opcode.moveCRCStore where configuration.has(CapabilityBit.moveCRC):
+      return common | sided | DescriptorBit.useSeed | DescriptorBit.crcBehindData
+    case Opcode.xor where configuration.has(CapabilityBit.xor),
+      Opcode.xorValidate where configuration.has(CapabilityBit.xor):
+      return common | sided | sourceCount
+    case Opcode.pq where configuration.has(CapabilityBit.pq),
+      Opcode.pqValidate where configuration.has(CapabilityBit.pq),
+      Opcode.pq16 where configuration.has(CapabilityBit.raid16Sources),
+      Opcode.pq16Validate where configuration.has(CapabilityBit.raid16Sources):
+      let writesBack = configuration.has(CapabilityBit.descriptorWriteBack)
+      return common | sided | sourceCount | results
+        | (writesBack ? DescriptorBit.writeBack | DescriptorBit.prl : 0)
+    case Opcode.pqUpdate where configuration.has(CapabilityBit.pq):
+      return common | sided | sourceCount | results
+        | 0xff << DescriptorBit.coefficientShift
     default:
       return nil
     }
@@ -148,7 +177,9 @@
     }
   }
 
-  /// Asks the fault plan. False when the descriptor is not to be carried out.
+  /// Asks the fault plan.
+  ///
+  /// False when the descriptor is not to be carried out.
   func injectFaults(
     _ job: EngineJob, _ outcome: inout EngineOutcome, source: TransferSide?,
     destination: TransferSide?

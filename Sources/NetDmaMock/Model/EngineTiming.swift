@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// How fast an emulated engine is. Times in nanoseconds; 0 takes a cost away.
+/// How fast an emulated engine is.
+///
+/// Times in nanoseconds; 0 takes a cost away.
 ///
 /// Completion is asynchronous whatever the values: the engine is another thread, and a doorbell
 /// write returns before it looks.
@@ -57,7 +59,8 @@ public struct EngineTiming: Hashable, Sendable {
     if bytesPerSecond != 0 {
       // 128-bit product: bytes reach 2^36 with sixteen sources.
       let (high, low) = bytes.multipliedFullWidth(by: 1_000_000_000)
-      cost &+= high < bytesPerSecond ? bytesPerSecond.dividingFullWidth((high, low)).quotient : .max / 4
+      cost &+=
+        high < bytesPerSecond ? bytesPerSecond.dividingFullWidth((high, low)).quotient : .max / 4
     }
     return cost
   }

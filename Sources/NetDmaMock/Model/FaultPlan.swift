@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// What an emulated function is to do wrong, and when. Can be changed while it runs.
+/// What an emulated function is to do wrong, and when.
+///
+/// Can be changed while it runs.
 public struct FaultPlan: Hashable, Sendable {
   /// What goes wrong with a descriptor.
   public enum Effect: Hashable, Sendable {
@@ -53,7 +55,9 @@ public struct FaultPlan: Hashable, Sendable {
     }
   }
 
-  /// Faults of descriptors. Of several errors for one descriptor the first counts.
+  /// Faults of descriptors.
+  ///
+  /// Of several errors for one descriptor the first counts.
   public var rules: [Rule]
   /// Where `Trigger.probability` draws from; equal seeds and equal descriptors give equal faults.
   public var seed: UInt64

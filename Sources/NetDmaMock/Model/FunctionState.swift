@@ -75,7 +75,9 @@ final class FunctionState: Sendable {
 
   // MARK: - Interrupts
 
-  /// Channel `channel` raised its interrupt. Called without any lock.
+  /// Channel `channel` raised its interrupt.
+  ///
+  /// Called without any lock.
   func raise(channel: Int) {
     let vector = registers.withLock { registers -> Int? in
       let bit = UInt32(1) << UInt32(channel)

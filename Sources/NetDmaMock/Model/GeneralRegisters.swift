@@ -84,8 +84,9 @@ struct GeneralRegisters: Sendable {
   ) -> UInt32 {
     switch word {
     case 0:
-      generalControl = lanes.merge(
-        generalControl, at: ModelRegister.generalControl, from: value) & 1
+      generalControl =
+        lanes.merge(
+          generalControl, at: ModelRegister.generalControl, from: value) & 1
       if lanes.touches(ModelRegister.interruptControl, 1) {
         return writeInterruptControl(
           lanes.field(at: ModelRegister.interruptControl, from: value), configuration)
@@ -113,7 +114,8 @@ struct GeneralRegisters: Sendable {
     defer { undelivered = 0 }
     if interruptControl & InterruptControlBit.vectorControl != 0 {
       // A vector each; a channel beyond the last vector shares the first.
-      let own = configuration.vectorCount >= 32 ? .max : UInt32(1) << UInt32(configuration.vectorCount) - 1
+      let own =
+        configuration.vectorCount >= 32 ? .max : UInt32(1) << UInt32(configuration.vectorCount) - 1
       return undelivered & own | (undelivered & ~own != 0 ? 1 : 0)
     }
     return attention != 0 ? 1 : 0

@@ -65,8 +65,9 @@ public final class IOATModel: Sendable {
 
   deinit { stop() }
 
-  /// Ends the engines, each after the descriptor in flight. Registers can still be read; nothing is
-  /// carried out any more.
+  /// Ends the engines, each after the descriptor in flight.
+  ///
+  /// Registers can still be read; nothing is carried out any more.
   public func stop() {
     for channel in channels { channel.stop() }
     let threads = threads.withLock { threads in
@@ -163,8 +164,9 @@ public final class IOATModel: Sendable {
   /// Clears the bits of CHANERR_INT that are 1 in `bits` (W1C).
   public func clearChannelErrorInt(_ bits: UInt32) { function.clearChannelError(bits) }
 
-  /// COMMAND bit 2: without it the function reaches no memory. True after power-on of the model, so
-  /// that a model without a PCI side works.
+  /// COMMAND bit 2: without it the function reaches no memory.
+  ///
+  /// True after power-on of the model, so that a model without a PCI side works.
   public var isBusMaster: Bool {
     get { function.isBusMaster }
     set { function.isBusMaster = newValue }
@@ -173,8 +175,9 @@ public final class IOATModel: Sendable {
   /// INTRCTRL's INT bit, the level of the INTx pin.
   public var isInterruptAsserted: Bool { function.isInterruptAsserted }
 
-  /// Function-level reset: registers and engines as after power-on. Returns when no engine touches
-  /// memory on behalf of what was asked before.
+  /// Function-level reset: registers and engines as after power-on.
+  ///
+  /// Returns when no engine touches memory on behalf of what was asked before.
   public func reset() {
     for channel in channels { channel.resetFunction() }
     for channel in channels {

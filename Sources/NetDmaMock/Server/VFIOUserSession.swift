@@ -39,8 +39,9 @@ final class VFIOUserSession: Sendable {
     remote = SessionMemory(socket)
   }
 
-  /// Serves until the client leaves, breaks the protocol, or `stop` is signalled. `listener` becomes
-  /// readable when another client calls, which `onCall` turns away.
+  /// Serves until the client leaves, breaks the protocol, or `stop` is signalled.
+  ///
+  /// `listener` becomes readable when another client calls, which `onCall` turns away.
   func run(stop: CInt, listener: CInt, onCall: () -> Void) -> End {
     var isGreeted = false
     defer {

@@ -77,10 +77,9 @@ enum Outcome: Sendable {
 }
 
 /// A suspended task that is resumed exactly once.
-//
-// Half the price of a checked continuation. `CompletionTable` takes each out of its slot before it
-// resumes it, under a lock, so none is resumed twice; an operation always ends, so none is forgotten.
 @safe struct Suspension<Value: Sendable>: Sendable {
+  // Half the price of a checked continuation. `CompletionTable` takes each out of its slot before it
+  // resumes it, under a lock, so none is resumed twice; an operation always ends, so none is forgotten.
   private let continuation: UnsafeContinuation<Value, Never>
   init(_ continuation: UnsafeContinuation<Value, Never>) { unsafe self.continuation = continuation }
   func resume(_ value: sending Value) { unsafe continuation.resume(returning: value) }

@@ -24,7 +24,9 @@ public struct IOATChannel: Sendable {
 
   // MARK: - Reading
 
-  /// CHANSTS. Below 3.3 only the state is to be trusted, not the address (torn reads).
+  /// CHANSTS.
+  ///
+  /// Below 3.3 only the state is to be trusted, not the address (torn reads).
   public func status() throws(IOATError) -> CompletionWord {
     CompletionWord(rawValue: try read64(IOATChannelRegister.chansts))
   }

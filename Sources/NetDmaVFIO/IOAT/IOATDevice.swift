@@ -139,7 +139,8 @@ public final class IOATDevice: Sendable {
     } catch .disconnected, .deviceGone {
       // A device that is gone masters nothing.
     } catch {
-      logger.warning("bus mastering stays on", metadata: ["device": "\(name)", "reason": "\(error)"])
+      logger.warning(
+        "bus mastering stays on", metadata: ["device": "\(name)", "reason": "\(error)"])
     }
   }
 
@@ -165,7 +166,9 @@ public final class IOATDevice: Sendable {
   }
 
   /// Resets the function and brings it back to the state after opening: memory decoding and bus
-  /// mastering on, interrupts connected. Every channel is HALTED afterwards.
+  /// mastering on, interrupts connected.
+  ///
+  /// Every channel is HALTED afterwards.
   public func reset() throws(IOATError) {
     guard transport.supportsReset else {
       throw .transport(.missingFeature(device: name, feature: "function reset"))
@@ -182,12 +185,14 @@ public final class IOATDevice: Sendable {
   // MARK: - Quirks
 
   /// CHANERR_INT mirrors channel errors in configuration space and, below 3.3, keeps a HALTED
-  /// channel from starting; the newer engines have it too or read zero. Where it cannot be reached
-  /// (256-byte configuration space) CHANERR and CHANSTS alone decide.
+  /// channel from starting; the newer engines have it too or read zero.
+  ///
+  /// Where it cannot be reached (256-byte configuration space) CHANERR and CHANSTS alone decide.
   func acknowledgeConfigurationErrors() {
     let configuration = PCIConfiguration(transport)
-    for register in [IOATConfigRegister.chanerrInt] + (deviceID == 0x3430
-      ? [IOATConfigRegister.dmauncerrsts] : [])
+    for register in [IOATConfigRegister.chanerrInt]
+      + (deviceID == 0x3430
+        ? [IOATConfigRegister.dmauncerrsts] : [])
     {
       guard let value = try? configuration.read32(at: register), value != 0, value != .max else {
         continue

@@ -59,7 +59,8 @@ public enum IOATError: DiagnosticError, Equatable {
       )
     case .disabledByFirmware(let device):
       (
-        "\(device) has no channel.", "CHANCNT reads 0: the firmware disabled or locked the function.",
+        "\(device) has no channel.",
+        "CHANCNT reads 0: the firmware disabled or locked the function.",
         "Enable I/OAT (CBDMA) in the firmware setup."
       )
     case .implausibleRegister(let device, let register, let value):

@@ -58,7 +58,9 @@ public final class IOATProvider: NetDmaProvider {
   // MARK: - Hardware on and off
 
   /// Brings every channel to HALTED, lets the function master the bus and, if it has vectors and
-  /// `usesInterrupts`, connects them. Before NetDmaProviderStart.
+  /// `usesInterrupts`, connects them.
+  ///
+  /// Before NetDmaProviderStart.
   public func start(usesInterrupts: Bool = true) throws(NetDmaError) {
     try hardware { () throws(IOATError) in
       try device.startMastering()

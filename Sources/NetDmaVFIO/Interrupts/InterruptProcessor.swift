@@ -53,7 +53,8 @@ final class InterruptProcessor: Sendable {
             "interrupt thread is not pinned", metadata: ["cpu": "\(cpu)", "reason": "\(refusal)"])
         }
         if let realTimePriority, netdma_set_fifo(CInt(clamping: realTimePriority)) != 0 {
-          logger.info("interrupt thread runs without real-time priority", metadata: ["cpu": "\(cpu)"])
+          logger.info(
+            "interrupt thread runs without real-time priority", metadata: ["cpu": "\(cpu)"])
         }
         Self.run(shared)
       })

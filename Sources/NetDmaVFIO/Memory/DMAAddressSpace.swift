@@ -75,7 +75,8 @@ public final class DMAAddressSpace: Sendable {
     let size = padded / granularity * granularity
     // The device may use its own large pages only where both addresses agree modulo 2 MiB.
     let alignment: UInt64 = size >= 2 << 20 ? 2 << 20 : pageSize
-    let reserved = overflow
+    let reserved =
+      overflow
       ? nil : state.withLock { $0.allocator.allocate(size: size, alignment: alignment) }
     guard let iova = reserved else {
       throw .iovaExhausted(device: transport.name, size: UInt64(byteCount))

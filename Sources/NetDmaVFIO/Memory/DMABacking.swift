@@ -52,6 +52,7 @@ final class DMABacking: Sendable {
 
   /// What a transport needs to show the memory to the device.
   var region: DMARegion {
-    unsafe DMARegion(address: UInt(bitPattern: mapping.address), size: size, file: (file.rawValue, 0))
+    unsafe DMARegion(
+      address: UInt(bitPattern: mapping.address), size: size, file: (file.rawValue, 0))
   }
 }

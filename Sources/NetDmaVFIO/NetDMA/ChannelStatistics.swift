@@ -2,8 +2,9 @@
 
 import Synchronization
 
-/// What a channel has done since it was allocated. Counts are never reset and may lag each other by
-/// what is in progress.
+/// What a channel has done since it was allocated.
+///
+/// Counts are never reset and may lag each other by what is in progress.
 public struct NetDmaChannelStatistics: Hashable, Sendable {
   /// Descriptors that the engine was told of.
   public var submittedDescriptors: UInt64 = 0

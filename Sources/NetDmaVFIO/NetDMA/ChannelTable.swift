@@ -6,7 +6,9 @@ import Synchronization
 final class ChannelTable: Sendable {
   /// One place for a channel.
   final class Slot: Sendable {
-    /// Generation of the channel that lives here, 0 when none does. Written with `core`'s lock.
+    /// Generation of the channel that lives here, 0 when none does.
+    ///
+    /// Written with `core`'s lock.
     let generation = Atomic<UInt64>(0)
     /// The CPU whose DPC completes the channel; read by the ISR.
     let cpu = Atomic<Int>(0)

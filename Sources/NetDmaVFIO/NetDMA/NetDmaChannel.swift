@@ -17,10 +17,9 @@ public struct NetDmaPollResult: Hashable, Sendable {
 /// to check. Enqueue writes descriptors, submit rings the doorbell once, poll reads the completion
 /// word once. None of the three allocates, locks or counts references while nothing fails.
 /// Ending the value frees the channel: it waits for what is outstanding, then aborts it.
-//
-// @unchecked: what the pointers name is kept alive by `core`; the value has one owner, so moving it
-// to another thread moves the right to use them.
 @safe public struct NetDmaChannel: ~Copyable, @unchecked Sendable {
+  // @unchecked: what the pointers name is kept alive by `core`; the value has one owner, so moving it
+  // to another thread moves the right to use them.
   let core: NetDmaChannelCore
   private let interface: NetDmaInterface
   private var producer: RingProducer

@@ -21,10 +21,9 @@ public struct DMACompletion: Sendable {
 ///
 /// The reaping state is touched only from the lane that the completion mode names (the producer
 /// lane of a polled channel, the reaper lane otherwise) or with the gate held.
-//
-// @unchecked: `consumer` is the one mutable state that is not atomic; the gate's lanes make its
-// users exclude each other, as said above. Tests run this under ThreadSanitizer.
 @safe final class NetDmaChannelCore: @unchecked Sendable {
+  // @unchecked: `consumer` is the one mutable state that is not atomic; the gate's lanes make its
+  // users exclude each other, as said above. Tests run this under ThreadSanitizer.
   let provider: any NetDmaProvider
   let providerName: String
   let grant: NetDmaChannelGrant

@@ -185,9 +185,8 @@ public struct NetDmaChannelGrant: Sendable {
 public protocol NetDmaChannelContext: AnyObject, Sendable {}
 
 /// A mapped 16-bit register that takes the absolute count of valid descriptors (IOAT DMACOUNT).
-//
-// @unchecked: an address of device memory, stored to by single volatile writes.
 @safe public struct NetDmaDoorbell: @unchecked Sendable {
+  // @unchecked: an address of device memory, stored to by single volatile writes.
   let address: UnsafeMutableRawPointer
   /// The register must stay mapped as long as the channel is allocated.
   @unsafe public init(address: UnsafeMutableRawPointer) { unsafe self.address = address }

@@ -225,4 +225,12 @@ public struct PCINames: Hashable, Sendable {
   public let subsystem: String?
   /// For example "System peripheral".
   public let classCode: String?
+
+  /// Collects names.
+  public init(vendor: String?, device: String?, subsystem: String?, classCode: String?) {
+    self.vendor = vendor
+    self.device = device
+    self.subsystem = subsystem
+    self.classCode = classCode
+  }
 }

@@ -108,9 +108,8 @@ public struct PCIEnumerator: ~Copyable {
 }
 
 /// The owner of libpci's object, from which everything libpci hands out hangs.
-//
-// @safe: the pointer is this value's own and leads to the object until deinit.
 @safe private struct LibPCIAccess: ~Copyable {
+  // @safe: the pointer is this value's own and leads to the object until deinit.
   let access: UnsafeMutablePointer<pci_access>
 
   /// Finds the functions of `bus`, in place of /sys/bus/pci.
@@ -157,6 +156,8 @@ extension PCIEnumerator {
       logger.debug("libpci warns", metadata: ["device": "\(name)", "warning": "\(text)"])
     }
     guard done == 1 else {
+      // libpci counts a field as known before it reads it; the next try must read it again.
+      unsafe entry.pointee.known_fields &= ~UInt32(bitPattern: fields)
       let isThere = files.exists(paths.sysfs + "/bus/pci/devices/" + name)
       throw isThere
         ? .enumerationFailed(reason: report.errorText) : .deviceVanished(device: name)

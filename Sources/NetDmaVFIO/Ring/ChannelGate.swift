@@ -87,7 +87,9 @@ package final class ChannelGate: Sendable {
         atomicMemoryFence(ordering: .sequentiallyConsistent)
       }
       var turn = 0
-      while producerBusy.load(ordering: .acquiring) != 0 || reaperBusy.load(ordering: .acquiring) != 0 {
+      while producerBusy.load(ordering: .acquiring) != 0
+        || reaperBusy.load(ordering: .acquiring) != 0
+      {
         // A lane is a few stores, or one register write over a socket with its own deadline.
         turn += 1
         if turn < 1000 { netdma_cpu_pause() } else { netdma_yield() }

@@ -90,7 +90,9 @@ package struct RingConsumer: ~Copyable {
   }
 
   /// Calls `body` with the token of every operation that ends within the next `slots` slots, oldest
-  /// first. Nothing is retired.
+  /// first.
+  ///
+  /// Nothing is retired.
   package func forEachOperation(in slots: UInt32, _ body: (UInt64) -> Void) {
     if spanTail == progress.spanCount {
       for offset in 0..<slots { body(token(at: tail &+ offset)) }

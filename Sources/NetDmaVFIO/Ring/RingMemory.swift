@@ -7,11 +7,10 @@ import CNetDma
 /// One DMA buffer holds the descriptors, linked into a circle once and for all, and behind them the
 /// completion word. The engine may write any of it at any time, so the tables that the driver
 /// trusts (tokens, multi-slot operations) lie in ordinary memory.
-//
-// @unchecked: the pointers are constant. Slots at and after the producer's position belong to the
-// producer, those before it to the engine and then to the reaper; the positions are handed over
-// through atomics in ChannelProgress. Tests run this under ThreadSanitizer.
 @safe package final class RingMemory: @unchecked Sendable {
+  // @unchecked: the pointers are constant. Slots at and after the producer's position belong to the
+  // producer, those before it to the engine and then to the reaper; the positions are handed over
+  // through atomics in ChannelProgress. Tests run this under ThreadSanitizer.
   private let buffer: DMABuffer
   /// Slots, a power of two.
   package let capacity: UInt32

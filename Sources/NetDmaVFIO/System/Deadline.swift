@@ -43,7 +43,9 @@ public struct Deadline: Sendable {
   }
 
   /// Asks `condition` until it holds or the deadline passes: a short spin first, then with growing
-  /// sleeps of at most 1 ms. Returns whether the condition held.
+  /// sleeps of at most 1 ms.
+  ///
+  /// Returns whether the condition held.
   package func poll<E: Error>(_ condition: () throws(E) -> Bool) throws(E) -> Bool {
     var turn: UInt32 = 0
     while true {

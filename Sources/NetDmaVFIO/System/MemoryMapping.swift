@@ -8,18 +8,18 @@ import SystemPackage
 ///
 /// The bytes may be shared with a device, another process or a guest, so nothing here promises that
 /// they stay still between two reads.
-//
-// @unchecked: the value owns an address range and never touches the bytes itself; munmap may run on
-// any thread, and both stored properties are constants.
 @safe public struct MemoryMapping: ~Copyable, @unchecked Sendable {
+  // @unchecked: the value owns an address range and never touches the bytes itself; munmap may run on
+  // any thread, and both stored properties are constants.
   /// The first byte; valid while the mapping lives.
   public let address: UnsafeMutableRawPointer
   /// Length in bytes.
   public let count: Int
 
-  /// Maps `count` bytes of `fd` from `offset`, shared.
+  /// Maps `count` bytes of `fd` from `offset`, shared; for reading and writing unless `protection`
+  /// says otherwise.
   public init(
-    fd: CInt, offset: UInt64, count: Int, protection: CInt = 0x3 /* PROT_READ | PROT_WRITE */,
+    fd: CInt, offset: UInt64, count: Int, protection: CInt = PROT_READ | PROT_WRITE,
     subject: @autoclosure () -> String
   ) throws(SystemCallError) {
     // The kernel chooses the address, so no existing mapping can be replaced.

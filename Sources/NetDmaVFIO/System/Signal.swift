@@ -5,10 +5,9 @@ import Glibc
 import Synchronization
 
 /// A condition that becomes true once, and threads that wait for it.
-//
-// @unchecked: the mutex and the condition variable live in memory that this object owns and never
-// moves; every access to `isSet` holds the mutex.
 @safe package final class Signal: @unchecked Sendable {
+  // @unchecked: the mutex and the condition variable live in memory that this object owns and never
+  // moves; every access to `isSet` holds the mutex.
   private let mutex: UnsafeMutablePointer<pthread_mutex_t>
   private let condition: UnsafeMutablePointer<pthread_cond_t>
   private var isSet = false

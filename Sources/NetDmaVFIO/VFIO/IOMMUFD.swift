@@ -14,10 +14,24 @@ package struct IOMMUFD: ~Copyable, Sendable {
   /// The number, which VFIO_DEVICE_BIND_IOMMUFD takes.
   package var descriptor: CInt { file.rawValue }
 
-  /// Opens a fresh iommufd.
+  /// Opens a fresh iommufd and makes an address space in it.
   ///
   /// - Throws: `VFIOError.vfioMissing`, `.permissionDenied`, `.system`.
-  package static func open(
+  package init(_ host: VFIOHost, device: String) throws(VFIOError) {
+    let file = try Self.openNode(host, device: device)
+    var argument = netdma_ioas_alloc()
+    argument.size = UInt32(MemoryLayout<netdma_ioas_alloc>.size)
+    do throws(SystemCallError) {
+      try file.call(.allocateIOAS, &argument)
+    } catch {
+      throw .system(device: device, error: error)
+    }
+    self.file = file
+    self.device = device
+    ioas = argument.out_ioas_id
+  }
+
+  private static func openNode(
     _ host: VFIOHost, device: String
   ) throws(VFIOError) -> KernelDescriptor<KernelFile.IOMMUFD> {
     do throws(SystemCallError) {
@@ -29,22 +43,6 @@ package struct IOMMUFD: ~Copyable, Sendable {
       default: throw .system(device: device, error: error)
       }
     }
-  }
-
-  /// Makes an address space in an iommufd that a device is bound to.
-  package init(
-    _ file: consuming KernelDescriptor<KernelFile.IOMMUFD>, device: String
-  ) throws(VFIOError) {
-    var argument = netdma_ioas_alloc()
-    argument.size = UInt32(MemoryLayout<netdma_ioas_alloc>.size)
-    do throws(SystemCallError) {
-      try file.call(.allocateIOAS, &argument)
-    } catch {
-      throw .system(device: device, error: error)
-    }
-    self.file = file
-    self.device = device
-    ioas = argument.out_ioas_id
   }
 
   /// Lets the device reach the address space; before, it reaches nothing.

@@ -19,7 +19,7 @@ package struct InfoCapability: Sendable {
     guard offset >= minimum else { return result }
     while offset <= reply.count - 8 {
       let next = Int(reply.load(UInt32.self, at: offset + 4) ?? 0)
-      let end = next > offset + 8 && next <= reply.count ? next : reply.count
+      let end = next >= offset + 8 && next <= reply.count ? next : reply.count
       result.append(
         InfoCapability(
           id: reply.load(UInt16.self, at: offset) ?? 0,

@@ -42,12 +42,11 @@ public final class IommufdTransport: DeviceTransport {
         device: name, missing: "VFIO character devices (CONFIG_VFIO_DEVICE_CDEV, Linux 6.6)")
     }
     step("opening \(host.iommufdPath)")
-    let iommu = try IOMMUFD.open(host, device: name)
+    let iommufd = try IOMMUFD(host, device: name)
     step("opening \(host.devicePath(node))")
     let file = try Self.openNode(node, host, address)
     step("binding \(node) to the iommufd")
-    try Self.bind(file, to: iommu, host, address, node: node, group: number)
-    let iommufd = try IOMMUFD(iommu, device: name)
+    try Self.bind(file, to: iommufd, host, address, node: node, group: number)
     try iommufd.attach(file, host, group: number)
     let info = try iommufd.info()
     let device = try VFIODevice(file, name: name, calls: host.calls, logger: logger)
@@ -84,13 +83,13 @@ public final class IommufdTransport: DeviceTransport {
   /// Claims the group, enables and resets the function.
   private static func bind(
     _ file: borrowing KernelDescriptor<KernelFile.Device>,
-    to iommu: borrowing KernelDescriptor<KernelFile.IOMMUFD>, _ host: VFIOHost,
+    to iommufd: borrowing IOMMUFD, _ host: VFIOHost,
     _ address: PCIAddress, node: String, group: Int
   ) throws(VFIOError) {
     let device = address.description
     var argument = netdma_bind_iommufd()
     argument.argsz = UInt32(MemoryLayout<netdma_bind_iommufd>.size)
-    argument.iommufd = iommu.rawValue
+    argument.iommufd = iommufd.descriptor
     do throws(SystemCallError) {
       try file.call(.bindIOMMUFD, &argument)
     } catch {

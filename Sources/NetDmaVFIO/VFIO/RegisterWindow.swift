@@ -6,10 +6,9 @@ import CNetDma
 ///
 /// Every access has exactly the width in its name. The choice between the two ways is one
 /// predictable branch per access.
-//
-// @unchecked: the only stored state is constant; the pointed-to registers are device memory that is
-// accessed by single volatile loads and stores, which need no lock.
 @safe public final class RegisterWindow: @unchecked Sendable {
+  // @unchecked: the only stored state is constant; the pointed-to registers are device memory that is
+  // accessed by single volatile loads and stores, which need no lock.
   private let transport: any DeviceTransport
   private let mapping: MemoryMapping?
   private let base: UnsafeMutableRawPointer?

@@ -18,14 +18,15 @@ import Testing
     #expect(MemoryLayout<DmaDescriptor>.offset(of: \.userContext2) == 0x38)
   }
 
-  @Test(arguments: [
-    (DmaControlFlags.interruptOnCompletion, 0x0000_0001),
-    (.sourceNoSnoop, 0x0000_0002), (.destinationNoSnoop, 0x0000_0004),
-    (.statusUpdateOnCompletion, 0x0000_0008), (.serializeTransfer, 0x0000_0010),
-    (.nullTransfer, 0x0000_0020), (.sourcePageBreak, 0x0000_0040),
-    (.destinationPageBreak, 0x0000_0080), (.destinationDCAEnable, 0x0000_0200),
-    (DmaControlFlags(.contextChange), 0xff00_0000), (DmaControlFlags(.copy), 0),
-  ] as [(DmaControlFlags, UInt32)])
+  @Test(
+    arguments: [
+      (DmaControlFlags.interruptOnCompletion, 0x0000_0001),
+      (.sourceNoSnoop, 0x0000_0002), (.destinationNoSnoop, 0x0000_0004),
+      (.statusUpdateOnCompletion, 0x0000_0008), (.serializeTransfer, 0x0000_0010),
+      (.nullTransfer, 0x0000_0020), (.sourcePageBreak, 0x0000_0040),
+      (.destinationPageBreak, 0x0000_0080), (.destinationDCAEnable, 0x0000_0200),
+      (DmaControlFlags(.contextChange), 0xff00_0000), (DmaControlFlags(.copy), 0),
+    ] as [(DmaControlFlags, UInt32)])
   func controlFlagsHaveTheValuesOfNetdmaH(flag: DmaControlFlags, value: UInt32) {
     #expect(flag.rawValue == value)
   }
