@@ -19,12 +19,13 @@ import SystemPackage
   /// Maps `count` bytes of `fd` from `offset`, shared; for reading and writing unless `protection`
   /// says otherwise.
   public init(
-    fd: CInt, offset: UInt64, count: Int, protection: CInt = PROT_READ | PROT_WRITE,
+    fd: CInt, offset: UInt64, count: Int, protection: CInt? = nil,
     subject: @autoclosure () -> String
   ) throws(SystemCallError) {
     // The kernel chooses the address, so no existing mapping can be replaced.
     let pointer = unsafe mmap(
-      nil, count, protection, MAP_SHARED, fd, off_t(truncatingIfNeeded: offset))
+      nil, count, protection ?? (PROT_READ | PROT_WRITE), MAP_SHARED, fd,
+      off_t(truncatingIfNeeded: offset))
     guard let pointer = unsafe pointer, unsafe pointer != netdma_map_failed() else {
       throw SystemCallError(
         call: "mmap", subject: "\(subject()), \(count) bytes",
