@@ -108,7 +108,7 @@ public struct PCIEnumerator: ~Copyable {
 }
 
 /// The owner of libpci's object, from which everything libpci hands out hangs.
-@safe private struct LibPCIAccess: ~Copyable {
+@safe struct LibPCIAccess: ~Copyable {
   // @safe: the pointer is this value's own and leads to the object until deinit.
   let access: UnsafeMutablePointer<pci_access>
 

@@ -1,0 +1,80 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# What `make test` does: every check of the project, one line each; the output of a check that
+# fails follows its line.
+#
+#   test.sh [STEP...]    all steps, or only the named ones: format release unit guests
+#
+# Warnings are errors here. Guests (QEMU) are set up below ~/.cache/netdma-vfio; where they cannot
+# run, their tests are skipped with the reason, and in CI (CI=true) that is a failure.
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit
+export NETDMA_WERROR=1
+
+log=$(mktemp)
+child=''
+cleanup() {
+  [ -z "$child" ] || kill "$child" 2>/dev/null
+  rm -f "$log"
+}
+trap cleanup EXIT
+trap 'exit 130' INT TERM
+
+failed=0
+# step NAME COMMAND...: a line when it ends; a running clock on a terminal.
+step() {
+  local name=$1 start=$SECONDS status
+  shift
+  "$@" >"$log" 2>&1 &
+  child=$!
+  while kill -0 "$child" 2>/dev/null; do
+    [ ! -t 1 ] || printf '\r...  %s (%d s)' "$name" $((SECONDS - start))
+    sleep 0.2
+  done
+  wait "$child"
+  status=$?
+  child=''
+  [ ! -t 1 ] || printf '\r\033[K'
+  if [ $status = 0 ]; then
+    printf 'ok   %s (%d s)%s\n' "$name" $((SECONDS - start)) "$(summary)"
+    grep -E '^SKIPPED' "$log" || true
+  else
+    printf 'FAIL %s (%d s), exit status %d:\n' "$name" $((SECONDS - start)) $status
+    report
+    failed=1
+  fi
+}
+
+# The count of tests, where the log tells one.
+summary() {
+  sed -n 's/.*Test run with \([0-9]* tests*\).*passed.*/: \1/p' "$log" | tail -n 1
+}
+
+# What a person needs of a failed step's log: what failed first, then the end of it all.
+report() {
+  grep -E '✘|error:' "$log" | head -n 60
+  echo '--- the end of the log:'
+  tail -n 60 "$log"
+}
+
+probe=$PWD/.build/release/netdma-probe
+format() { swift format lint --strict --recursive Sources Tests Package.swift; }
+release() {
+  swift build --quiet --configuration release --static-swift-stdlib --product netdma-probe
+}
+unit() { swift build --build-tests && swift test --skip-build --skip VMTests; }
+guests() { NETDMA_PROBE=$probe swift test --skip-build --filter VMTests; }
+
+steps=("$@")
+[ ${#steps[@]} -gt 0 ] || steps=(format release unit guests)
+for name in "${steps[@]}"; do
+  case $name in
+  format) step 'format' format ;;
+  release) step 'release build' release ;;
+  unit) step 'unit tests' unit ;;
+  guests) step 'guests: our driver on /dev/vfio, Linux on our device' guests ;;
+  *) echo "test.sh: there is no step $name" >&2; exit 64 ;;
+  esac
+done
+exit $failed
