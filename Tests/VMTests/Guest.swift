@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Foundation
+import Testing
+
+/// A child process, ended when its owner ends.
+final class Child {
+  private let process = Process()
+  private let output: URL
+
+  /// Starts `program`; both its outputs go to the file `output`.
+  init(_ program: URL, _ arguments: [String], output: URL) throws {
+    self.output = output
+    guard FileManager.default.createFile(atPath: output.path, contents: nil) else {
+      throw GuestError(description: "\(output.path) cannot be made")
+    }
+    process.executableURL = program
+    process.arguments = arguments
+    process.standardInput = FileHandle.nullDevice
+    let file = try FileHandle(forWritingTo: output)
+    process.standardOutput = file
+    process.standardError = file
+    try process.run()
+  }
+
+  deinit {
+    if process.isRunning { process.terminate() }
+    process.waitUntilExit()
+  }
+
+  /// What it printed so far.
+  var text: String { (try? String(contentsOf: output, encoding: .utf8)) ?? "" }
+  /// Whether it still runs.
+  var isRunning: Bool { process.isRunning }
+  /// Asks it to end, and waits for that.
+  func stop() -> Int32 {
+    if process.isRunning { process.terminate() }
+    return wait()
+  }
+  /// Waits for its end.
+  func wait() -> Int32 {
+    process.waitUntilExit()
+    return process.terminationStatus
+  }
+}
+
+struct GuestError: Error, CustomStringConvertible {
+  let description: String
+}
+
+/// What one boot of a guest left.
+struct GuestRun {
+  /// Everything that the guest printed.
+  let log: String
+  /// What the device emulator printed.
+  let emulatorLog: String
+
+  /// The evidence of one of the scenario's results, nil when it did not say "ok".
+  func evidence(_ name: String) -> String? {
+    log.split(separator: "\n").first { $0.hasPrefix("RESULT \(name) ok") }.map(String.init)
+  }
+
+  /// The objects that `netdma-probe … --json` printed in the guest, by line.
+  var objects: [[String: Any]] {
+    log.split(separator: "\n").filter { $0.hasPrefix("{") }.compactMap {
+      (try? JSONSerialization.jsonObject(with: Data($0.utf8))) as? [String: Any]
+    }
+  }
+}
+
+/// A boot of a stock Linux with devices that `netdma-probe emulate` serves to it.
+struct Guest {
+  /// The scenario below Tests/VM/scenarios, without ".sh".
+  let scenario: String
+  /// Functions of the emulated device.
+  var functions = 1
+  /// More options of `netdma-probe emulate`.
+  var emulation: [String] = []
+  /// Set in the scenario.
+  var environment: [String: String] = [:]
+  /// More options of run-guest.sh.
+  var options: [String] = []
+  /// Seconds for the whole run: emulated processors are slow, other tests may run besides.
+  var timeout = 300
+
+  private static let package = URL(fileURLWithPath: #filePath)
+    .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
+
+  /// The program under test: $NETDMA_PROBE, else the one that was built with these tests.
+  private static func probe() throws -> URL {
+    if let path = ProcessInfo.processInfo.environment["NETDMA_PROBE"] {
+      return URL(fileURLWithPath: path)
+    }
+    let built = package.appendingPathComponent(".build/debug/netdma-probe")
+    guard FileManager.default.isExecutableFile(atPath: built.path) else {
+      throw GuestError(description: "there is no \(built.path); build it or set NETDMA_PROBE")
+    }
+    return built
+  }
+
+  /// Runs it to its end; records an issue with the logs unless the scenario ended well.
+  ///
+  /// Where guests cannot run the test is skipped, but in CI that is a failure.
+  func run(sourceLocation: SourceLocation = #_sourceLocation) throws -> GuestRun {
+    let probe = try Self.probe()
+    let folder = FileManager.default.temporaryDirectory
+      .appendingPathComponent("netdma-vm-\(UUID().uuidString.prefix(8))")
+    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(at: folder) }
+    let socket = folder.appendingPathComponent("ioat.sock").path
+    let sockets = functions == 1 ? [socket] : (0..<functions).map { "\(socket).\($0)" }
+
+    let emulator = try Child(
+      probe, ["emulate", "--socket", socket, "--functions", "\(functions)"] + emulation,
+      output: folder.appendingPathComponent("emulator.log"))
+    let limit = Date(timeIntervalSinceNow: 60)
+    while !sockets.allSatisfy({ FileManager.default.fileExists(atPath: $0) }) {
+      guard emulator.isRunning, Date() < limit else {
+        throw GuestError(description: "the emulator serves nothing:\n\(emulator.text)")
+      }
+      Thread.sleep(forTimeInterval: 0.01)
+    }
+
+    let vm = Self.package.appendingPathComponent("Tests/VM")
+    let guest = try Child(
+      URL(fileURLWithPath: "/bin/bash"),
+      [
+        vm.appendingPathComponent("run-guest.sh").path, "--probe", probe.path, "--scenario",
+        vm.appendingPathComponent("scenarios/\(scenario).sh").path, "--timeout", "\(timeout)",
+      ] + sockets.flatMap { ["--socket", $0] }
+        + environment.sorted { $0.key < $1.key }.flatMap { ["--env", "\($0.key)=\($0.value)"] }
+        + options,
+      output: folder.appendingPathComponent("guest.log"))
+    let status = guest.wait()
+    let serving = emulator.isRunning
+    let emulatorStatus = emulator.stop()
+    let run = GuestRun(log: guest.text, emulatorLog: emulator.text)
+    if status == 77 {
+      guard ProcessInfo.processInfo.environment["CI"] == nil else {
+        throw GuestError(description: "guests must run in CI, but: \(run.log)")
+      }
+      print("SKIPPED: guests cannot run here: \(run.log)")
+      try Test.cancel("guests cannot run here: \(run.log)")
+    }
+    if status != 0 || !serving || emulatorStatus != 0 {
+      Issue.record(
+        """
+        the guest ended with status \(status); the emulator \
+        \(serving ? "ended" : "had ended before") with status \(emulatorStatus)
+        --- guest
+        \(run.log)
+        --- emulator
+        \(run.emulatorLog)
+        """, sourceLocation: sourceLocation)
+    }
+    return run
+  }
+}

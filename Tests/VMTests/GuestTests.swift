@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Foundation
+import Testing
+
+/// Stock Linux in a guest with a virtual Intel IOMMU: the kernel's own VFIO and ioatdma judge.
+@Suite("Guests", .serialized)
+struct GuestTests {
+  @Test("our driver copies over the kernel's VFIO on two functions, with interrupts and polled")
+  func verify() throws {
+    let run = try Guest(scenario: "verify-vfio", functions: 2, environment: ["COUNT": "200"]).run()
+    let reports = run.objects.filter { $0["command"] as? String == "verify" }
+    #expect(reports.count == 4)
+    for report in reports {
+      #expect(report["transport"] as? String == "vfio")
+      #expect(report["copies"] as? Int == 200)
+      #expect(report["mismatches"] as? Int == 0)
+      #expect(report["guardViolations"] as? Int == 0)
+      if report["mode"] as? String == "interrupt" {
+        #expect(report["isrCalls"] as? Int ?? 0 > 0)
+        #expect(report["dpcCalls"] as? Int ?? 0 > 0)
+      }
+    }
+    let devices = Set(reports.compactMap { $0["device"] as? String })
+    #expect(devices.count == 2)
+    for device in devices {
+      #expect(run.evidence("verify-\(device)") != nil)
+      #expect(run.evidence("verify-\(device)-poll") != nil)
+    }
+    print(run.log.split(separator: "\n").filter { $0.hasPrefix("RESULT") }.joined(separator: "\n"))
+  }
+
+  @Test("Linux's ioatdma probes both functions and passes its self test, loaded twice")
+  func ioatdma() throws {
+    let run = try Guest(scenario: "ioatdma", functions: 2, environment: ["CYCLES": "2"]).run()
+    let evidence = run.evidence("ioatdma")
+    #expect(evidence?.contains("2 functions, 2 cycles") == true)
+    print(evidence ?? "")
+  }
+}
