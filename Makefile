@@ -5,11 +5,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-# One binary without the Swift runtime beside it, so that it can be copied to a server or a guest.
-RELEASE := --configuration release --static-swift-stdlib
 PROBE := .build/release/netdma-probe
-# Quiet in a pipe, with the compiler's own progress on a terminal.
-QUIET := $(shell [ -t 1 ] || echo --quiet)
 
 .PHONY: help
 help: ## List the targets
@@ -21,7 +17,7 @@ prepare:
 
 .PHONY: build
 build: prepare ## Build netdma-probe for release, as .build/release/netdma-probe
-	@swift build $(QUIET) $(RELEASE) --product netdma-probe
+	@Scripts/build.sh
 
 .PHONY: run
 run: build ## List this machine's DMA engines and verify copies (on the mock where there is none)

@@ -60,9 +60,7 @@ report() {
 
 probe=$PWD/.build/release/netdma-probe
 format() { swift format lint --strict --recursive Sources Tests Package.swift; }
-release() {
-  swift build --quiet --configuration release --static-swift-stdlib --product netdma-probe
-}
+release() { Scripts/build.sh; }
 unit() { swift build --build-tests && swift test --skip-build --skip VMTests; }
 guests() { NETDMA_PROBE=$probe swift test --skip-build --filter VMTests; }
 
