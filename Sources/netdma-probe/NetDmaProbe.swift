@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import ArgumentParser
+import Glibc
 
 /// `netdma-probe`, the command line.
 @main
@@ -10,4 +11,11 @@ struct NetDmaProbe: ParsableCommand {
     abstract: "Probe, test and emulate Intel IOAT DMA engines through VFIO.",
     version: "0.1.0",
     subcommands: [ListCommand.self, VerifyCommand.self, EmulateCommand.self])
+
+  static func main() {
+    // A reader that went away is an error of the write, not the end of a process that owes a
+    // device its shutdown and a directory its socket.
+    _ = signal(SIGPIPE, SIG_IGN)
+    main(nil)
+  }
 }

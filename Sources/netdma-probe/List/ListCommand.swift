@@ -27,6 +27,7 @@ struct ListCommand: ParsableCommand {
   var json = false
 
   @OptionGroup var log: LogOptions
+  @OptionGroup var host: HostOptions
 
   func run() throws {
     try reportingErrors {
@@ -46,7 +47,7 @@ struct ListCommand: ParsableCommand {
   }
 
   private func collect(_ logger: Logger) throws(PCIError) -> [ListEntry] {
-    var enumerator = try PCIEnumerator(logger: logger)
+    var enumerator = try PCIEnumerator(paths: host.paths, logger: logger)
     let devices = enumerator.devices { all || IOATDeviceID($0) != nil }
     var entries: [ListEntry] = []
     for device in devices {

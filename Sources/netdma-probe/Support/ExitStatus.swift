@@ -10,6 +10,8 @@ import SystemPackage
 enum ExitStatus {
   /// EX_UNAVAILABLE: there is no usable device.
   static let noDevice = ExitCode(69)
+  /// EX_IOERR: the output could not be written.
+  static let outputFailed = ExitCode(74)
   /// EX_NOPERM: the user may not.
   static let notPermitted = ExitCode(77)
 
@@ -22,6 +24,7 @@ enum ExitStatus {
     case let error as IOATError: code(ioat: error)
     case let error as VFIOError: code(vfio: error)
     case let error as SystemCallError: code(system: error)
+    case is OutputError: outputFailed
     case VFIOUserServerError.system(_, let error): code(system: error)
     default: .failure
     }
@@ -43,7 +46,7 @@ enum ExitStatus {
     case .permissionDenied: notPermitted
     case .system(_, let error): code(system: error)
     case .noSuchDevice, .noIOMMUGroup, .vfioMissing, .notBoundToVFIO, .groupNotViable, .busy,
-      .unsupportedKernel, .noIOMMUMode, .noServer:
+      .unsupportedKernel, .noIOMMUMode, .noServer, .disconnected, .deviceGone:
       noDevice
     default: .failure
     }
@@ -54,16 +57,45 @@ enum ExitStatus {
 func reportingErrors(_ body: () throws -> Void) throws {
   do {
     try body()
+    try finishOutput()
   } catch let error as any DiagnosticError {
+    // What was printed comes before what went wrong.
+    try? finishOutput()
     let sentences = [error.what, error.why, error.remedy].filter { !$0.isEmpty }
-    var text = "error: \(sentences.joined(separator: "\n       "))\n"
-    // The bytes live for the call; nothing can be done when standard error takes none.
-    text.withUTF8 { bytes in _ = unsafe Glibc.write(STDERR_FILENO, bytes.baseAddress, bytes.count) }
+    printError(sentences.joined(separator: "\n       "))
     throw ExitStatus.code(for: error)
   } catch let error as SystemCallError {
-    var text = "error: \(error)\n"
-    // As above.
-    text.withUTF8 { bytes in _ = unsafe Glibc.write(STDERR_FILENO, bytes.baseAddress, bytes.count) }
+    try? finishOutput()
+    printError("\(error)")
     throw ExitStatus.code(for: error)
   }
+}
+
+private func printError(_ message: String) {
+  var text = "error: \(message)\n"
+  // The bytes live for the call; nothing can be done when standard error takes none.
+  text.withUTF8 { bytes in _ = unsafe Glibc.write(STDERR_FILENO, bytes.baseAddress, bytes.count) }
+}
+
+/// Writes out what was printed.
+///
+/// A reader that went away (a closed pipe) has what it wanted.
+private func finishOutput() throws(OutputError) {
+  // A null stream means all of them.
+  guard fflush(nil) != 0 else { return }
+  let errno = Errno(rawValue: Glibc.errno)
+  if errno != .brokenPipe { throw OutputError.notWritten(errno) }
+}
+
+/// What was found out but could not be told.
+enum OutputError: DiagnosticError {
+  case notWritten(Errno)
+
+  var what: String { "The output could not be written." }
+  var why: String {
+    switch self {
+    case .notWritten(let errno): "The write failed: \(errno)."
+    }
+  }
+  var remedy: String { "Make room there, then run the command again." }
 }

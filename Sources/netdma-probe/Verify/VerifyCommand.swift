@@ -68,9 +68,11 @@ struct VerifyCommand: ParsableCommand {
       let plan = CopyVerifier.Plan(
         count: count, maximumSize: maximumSize, polls: polls, seed: seed, channels: channelCount)
       let meter = ProgressMeter(total: count, label: "copies")
-      let summary = try CopyVerifier(engine: engine, plan: plan).run(
-        isStopped: { stop.isRequested }, progress: { meter.update($0) })
-      meter.finish()
+      let summary = try namingDeviceLoss(of: engine.device.transport) {
+        defer { meter.finish() }
+        return try CopyVerifier(engine: engine, plan: plan).run(
+          isStopped: { stop.isRequested }, progress: { meter.update($0) })
+      }
       let report = VerifyReport(engine: engine, plan: plan, summary: summary)
       try engine.close()
       if json { try report.printJSON() } else { report.printText() }
