@@ -62,7 +62,7 @@ public final class DMAEngine: Sendable {
       device: device, interface: interface, dispatcher: dispatcher, logger: logger)
     provider = try interface.registerProvider(ioat, characteristics: ioat.characteristics)
     do throws(NetDmaError) {
-      try ioat.start(usesInterrupts: options.usesInterrupts)
+      try ioat.start(as: provider, usesInterrupts: options.usesInterrupts)
       try interface.startProvider(provider, attributes: ioat.attributes)
     } catch {
       ioat.stop()

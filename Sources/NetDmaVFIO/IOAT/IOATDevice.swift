@@ -178,6 +178,11 @@ public final class IOATDevice: Sendable {
       try PCIConfiguration(transport).enableMemory()
     } catch { throw .transport(error) }
     try startMastering()
+    try reconnectInterrupts()
+  }
+
+  /// Connects the vectors again after the function forgot them.
+  func reconnectInterrupts() throws(IOATError) {
     let connected = vectors.withLock { $0 }
     if !connected.isEmpty { try enableInterrupts(connected) }
   }
@@ -207,7 +212,6 @@ public final class IOATDevice: Sendable {
     guard (0x0c50...0x0c53).contains(deviceID) || (0x6f50...0x6f53).contains(deviceID) else {
       return
     }
-    let connected = vectors.withLock { $0 }
-    if !connected.isEmpty { try enableInterrupts(connected) }
+    try reconnectInterrupts()
   }
 }

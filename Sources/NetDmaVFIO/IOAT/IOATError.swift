@@ -39,6 +39,10 @@ public enum IOATError: DiagnosticError, Equatable {
     device: String, channel: Int, waitingFor: String, milliseconds: Int, snapshot: ChannelSnapshot)
   /// The channel did not come out of a reset in HALTED without errors.
   case resetFailed(device: String, channel: Int, snapshot: ChannelSnapshot)
+  /// Neither a reset of the channel nor one of the device brought the engine back.
+  case deviceDead(device: String, state: String)
+  /// The kernel reported an uncorrectable error of the device.
+  case errorReported(device: String)
   /// There is no such channel, or somebody has it.
   case channelUnavailable(device: String, channel: Int)
 
@@ -86,6 +90,18 @@ public enum IOATError: DiagnosticError, Equatable {
         "Channel \(channel) of \(device) did not come out of its reset.",
         "Its registers read: \(snapshot).",
         "Reset the function, or power-cycle the machine if that does not help."
+      )
+    case .deviceDead(let device, let state):
+      (
+        "\(device) does not work any more.",
+        "It made no progress after its channel and then the device was reset (\(state)).",
+        "Look at dmesg for PCIe and IOMMU errors; power-cycle the machine if it stays so."
+      )
+    case .errorReported(let device):
+      (
+        "\(device) had an uncorrectable error.",
+        "The PCIe error handling of the kernel reported it.",
+        "Look at dmesg for AER messages, close the device and open it again."
       )
     case .channelUnavailable(let device, let channel):
       (

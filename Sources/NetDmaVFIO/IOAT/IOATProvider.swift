@@ -13,15 +13,20 @@ public final class IOATProvider: NetDmaProvider {
   /// Where its buffers and rings live.
   public let addressSpace: DMAAddressSpace
   let logger: Logger
-  private let dispatcher: InterruptDispatcher
-  private unowned let interface: NetDmaInterface
-  private let state: Mutex<State>
+  let dispatcher: InterruptDispatcher
+  unowned let interface: NetDmaInterface
+  let state: Mutex<State>
+  private let unclaimed = Atomic<UInt64>(0)
 
-  private struct State {
+  struct State {
     /// The allocated channel of each number.
     var allocated: [IOATChannelContext?]
     var affinity: [NetDmaChannelCpuAffinity] = []
     var vectors: InterruptVectors?
+    /// What tells of errors and of the device being wanted back.
+    var notifiers: [(index: IRQIndex, vectors: InterruptVectors)] = []
+    /// The provider's handle while it is started.
+    var handle: NetDmaProviderHandle?
   }
 
   /// A provider for `device` that serves `interface` and takes its interrupts from `dispatcher`.
@@ -58,15 +63,22 @@ public final class IOATProvider: NetDmaProvider {
   // MARK: - Hardware on and off
 
   /// Brings every channel to HALTED, lets the function master the bus and, if it has vectors and
-  /// `usesInterrupts`, connects them.
+  /// `usesInterrupts`, connects them; listens for errors and for the host wanting the device back.
   ///
-  /// Before NetDmaProviderStart.
-  public func start(usesInterrupts: Bool = true) throws(NetDmaError) {
+  /// Before NetDmaProviderStart; `handle` is from NetDmaRegisterProvider.
+  public func start(
+    as handle: NetDmaProviderHandle, usesInterrupts: Bool = true
+  ) throws(NetDmaError) {
     try hardware { () throws(IOATError) in
       try device.startMastering()
       for index in 0..<device.channelCount { try device.channel(index).reset() }
     }
-    guard usesInterrupts, device.vectorCount > 0 else { return }
+    state.withLock { $0.handle = handle }
+    if usesInterrupts, device.vectorCount > 0 { try connectVectors() }
+    connectNotifiers()
+  }
+
+  private func connectVectors() throws(NetDmaError) {
     let affinity = state.withLock { $0.affinity }
     let count = min(device.vectorCount, device.channelCount)
     let vectors: InterruptVectors
@@ -95,9 +107,11 @@ public final class IOATProvider: NetDmaProvider {
     } catch {
       logger.warning("interrupts stay on", metadata: ["reason": "\(error)"])
     }
+    disconnectNotifiers()
     let vectors = state.withLock { state in
       let vectors = state.vectors
       state.vectors = nil
+      state.handle = nil
       return vectors
     }
     vectors?.disconnect()
@@ -106,14 +120,20 @@ public final class IOATProvider: NetDmaProvider {
 
   // MARK: - Interrupts
 
+  /// Interrupts on a vector whose channel nobody has: late ones, or an engine's mistake.
+  public var unclaimedInterrupts: UInt64 { unclaimed.load(ordering: .relaxed) }
+
   /// The interrupt service routine of vector `vector`: does nothing but ask NetDmaIsr for the CPU
   /// and queue the channel's DPC there.
   private func isr(vector: Int, signals: UInt64) {
-    let sharesVector = device.vectorCount < device.channelCount
-    let contexts = state.withLock { state in
-      sharesVector ? state.allocated.compactMap { $0 } : [state.allocated[vector]].compactMap { $0 }
-    }
-    for context in contexts where context.mode == .interrupt {
+    // With fewer vectors than channels any channel may be meant.
+    let channels =
+      device.vectorCount < device.channelCount ? 0..<device.channelCount : vector..<vector + 1
+    var isClaimed = false
+    for channel in channels {
+      guard let context = state.withLock({ $0.allocated[channel] }), context.mode == .interrupt
+      else { continue }
+      isClaimed = true
       let descriptor = context.completionWord().descriptorAddress
       guard let cpu = interface.isr(channel: context.handle, descriptor: descriptor) else {
         continue
@@ -121,6 +141,7 @@ public final class IOATProvider: NetDmaProvider {
       interface.countInterrupt(channel: context.handle, signals: signals)
       dispatcher.queue(context.dpc, cpu: cpu)
     }
+    if !isClaimed { unclaimed.wrappingAdd(1, ordering: .relaxed) }
   }
 
   /// The DPC of a channel: re-arms first, then looks, so that no completion falls between.
@@ -263,12 +284,18 @@ public final class IOATProvider: NetDmaProvider {
       if snapshot.status.rawValue == .max {
         throw IOATError.transport(.deviceGone(device: device.name))
       }
-      // Below 3.3 the address may be torn between two halves.
-      let address = device.version < .v3_3 ? 0 : snapshot.status.descriptorAddress
+      // Below 3.3 the two halves of an address that moves are of two times.
+      let isWhole = device.version >= .v3_3
+      let isStable = isWhole ? true : try context.channel.status() == snapshot.status
       return NetDmaChannelFault(
-        state: snapshot.status.state, errors: snapshot.error, lastDescriptor: address,
-        summary: "\(snapshot)")
+        state: snapshot.status.state, errors: snapshot.error,
+        lastDescriptor: isStable ? snapshot.status.descriptorAddress : 0, summary: "\(snapshot)")
     }
+  }
+
+  /// Resets the function: memory decoding, bus mastering and interrupts are on again afterwards.
+  public func resetDevice() throws(NetDmaError) {
+    try hardware { () throws(IOATError) in try device.reset() }
   }
 
   private func own(_ channel: any NetDmaChannelContext) throws(NetDmaError) -> IOATChannelContext {
@@ -279,7 +306,7 @@ public final class IOATProvider: NetDmaProvider {
     return context
   }
 
-  private func hardware<R>(_ body: () throws(IOATError) -> R) throws(NetDmaError) -> R {
+  func hardware<R>(_ body: () throws(IOATError) -> R) throws(NetDmaError) -> R {
     do throws(IOATError) { return try body() } catch { throw .hardware(error) }
   }
 }

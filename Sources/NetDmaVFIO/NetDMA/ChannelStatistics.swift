@@ -22,13 +22,17 @@ public struct NetDmaChannelStatistics: Hashable, Sendable {
   public var isrCalls: UInt64 = 0
   /// Calls of NetDmaInterruptDpc for the channel.
   public var dpcCalls: UInt64 = 0
-  /// DPC runs that found nothing done.
+  /// DPC runs that found nothing done, and nothing that an earlier run had taken meanwhile.
   public var spuriousInterrupts: UInt64 = 0
+  /// DPC runs whose work an earlier run had done already.
+  public var lateInterrupts: UInt64 = 0
   /// Signals beyond the first that one wake-up delivered.
   public var mergedInterrupts: UInt64 = 0
   /// Completions that only the watchdog found.
   public var lostInterrupts: UInt64 = 0
-  /// Resets of the channel while it was allocated.
+  /// Descriptors whose completion word never came; the registers told of them.
+  public var lostCompletions: UInt64 = 0
+  /// Resets of the channel while it was allocated, aborts among them.
   public var resets: UInt64 = 0
   /// Completion words that named no descriptor of the ring.
   public var foreignCompletions: UInt64 = 0
@@ -46,8 +50,8 @@ public struct NetDmaChannelStatistics: Hashable, Sendable {
   private static var fields: [WritableKeyPath<Self, UInt64>] {
     [
       \.submittedDescriptors, \.submittedBytes, \.doorbells, \.completed, \.failed, \.interrupts,
-      \.isrCalls, \.dpcCalls, \.spuriousInterrupts, \.mergedInterrupts, \.lostInterrupts, \.resets,
-      \.foreignCompletions,
+      \.isrCalls, \.dpcCalls, \.spuriousInterrupts, \.lateInterrupts, \.mergedInterrupts,
+      \.lostInterrupts, \.lostCompletions, \.resets, \.foreignCompletions,
     ]
   }
 }
@@ -68,8 +72,10 @@ final class ChannelCounters: Sendable {
   let isrCalls = Atomic<UInt64>(0)
   let dpcCalls = Atomic<UInt64>(0)
   let spurious = Atomic<UInt64>(0)
+  let late = Atomic<UInt64>(0)
   let merged = Atomic<UInt64>(0)
   let lost = Atomic<UInt64>(0)
+  let lostCompletions = Atomic<UInt64>(0)
 
   var snapshot: NetDmaChannelStatistics {
     func read(_ counter: borrowing Atomic<UInt64>) -> UInt64 { counter.load(ordering: .relaxed) }
@@ -83,8 +89,10 @@ final class ChannelCounters: Sendable {
     result.isrCalls = read(isrCalls)
     result.dpcCalls = read(dpcCalls)
     result.spuriousInterrupts = read(spurious)
+    result.lateInterrupts = read(late)
     result.mergedInterrupts = read(merged)
     result.lostInterrupts = read(lost)
+    result.lostCompletions = read(lostCompletions)
     result.resets = read(resets)
     result.foreignCompletions = read(foreignCompletions)
     return result

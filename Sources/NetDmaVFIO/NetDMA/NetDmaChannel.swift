@@ -163,6 +163,7 @@ public struct NetDmaPollResult: Hashable, Sendable {
         core.gate.leaveProducer()
         core.failLate(before: producer.head)
         producer.seal(report)
+        interface.tellClient(of: core)
         throw core.gone
       }
     }
@@ -187,9 +188,12 @@ public struct NetDmaPollResult: Hashable, Sendable {
     let started = try core.gate.withExclusive { phase throws(NetDmaError) in
       guard phase == .needsStart else { return (next: phase, result: false) }
       producer.seal(report)
-      core.progress.setChainBase(before)
+      // What an earlier start failed to tell the engine of comes first.
+      let first = core.progress.retiredPosition
+      core.progress.setChainBase(first)
       try core.provider.startDma(
-        core.grant.context, descriptor: core.memory.address(of: before), count: Int(count))
+        core.grant.context, descriptor: core.memory.address(of: first),
+        count: Int(producer.head &- first))
       return (next: .open, result: true)
     }
     if started { self.count(count) }
@@ -208,6 +212,7 @@ public struct NetDmaPollResult: Hashable, Sendable {
     if core.gate.enterProducer() == .open, core.mode == .polled {
       // In the producer lane, which is the reaping lane of a polled channel.
       if let word = unsafe core.consumer.pointee.peek(), word.state != .halted {
+        if core.hasMail { return try pollAfterMail(word) { _ in } }
         let operations = unsafe core.consumer.pointee.retire(
           core.consumer.pointee.slotsDone(word))
         core.gate.leaveProducer()
@@ -227,6 +232,7 @@ public struct NetDmaPollResult: Hashable, Sendable {
     if core.gate.enterProducer() == .open, core.mode == .polled {
       // As in `poll()`.
       if let word = unsafe core.consumer.pointee.peek(), word.state != .halted {
+        if core.hasMail { return try pollAfterMail(word, body) }
         let slots = unsafe core.consumer.pointee.slotsDone(word)
         unsafe core.consumer.pointee.forEachOperation(in: slots, body)
         let operations = unsafe core.consumer.pointee.retire(slots)
@@ -244,6 +250,22 @@ public struct NetDmaPollResult: Hashable, Sendable {
     let taken = failures
     failures = []
     return taken
+  }
+
+  /// In the producer lane, with a new word: what control operations ended is older and comes first.
+  @inline(never)
+  private mutating func pollAfterMail(
+    _ word: CompletionWord, _ body: (UInt64) -> Void
+  ) throws(NetDmaError) -> NetDmaPollResult {
+    defer { core.gate.leaveProducer() }
+    var result = takeMail(body) ?? NetDmaPollResult(completed: 0, failed: 0)
+    // As in `poll()`.
+    let slots = unsafe core.consumer.pointee.slotsDone(word)
+    unsafe core.consumer.pointee.forEachOperation(in: slots, body)
+    let operations = unsafe core.consumer.pointee.retire(slots)
+    core.counters.completed.addAlone(UInt64(operations))
+    result.completed += operations
+    return result
   }
 
   @inline(never)

@@ -26,6 +26,7 @@ public struct DMACompletion: Sendable {
   // users exclude each other, as said above. Tests run this under ThreadSanitizer.
   let provider: any NetDmaProvider
   let providerName: String
+  let optionalHandlers: NetDmaOptionalHandlers
   let grant: NetDmaChannelGrant
   let handle: NetDmaChannelHandle
   let mode: NetDmaCompletionMode
@@ -37,22 +38,31 @@ public struct DMACompletion: Sendable {
   let logger: Logger
   let consumer: UnsafeMutablePointer<RingConsumer>
   private let handler: @Sendable (DMACompletion) -> Void
-  /// What control operations ended on behalf of a polled channel; its owner's next poll takes it.
+  /// What control operations ended: told by the owner's next poll, or from the reaper lane.
+  ///
+  /// A control operation runs on a thread that may hold its client's locks, so it never calls the
+  /// client's handler itself.
   private let mailbox = Mutex<[DMACompletion]>([])
-  private let hasMail = Atomic<Bool>(false)
+  private let mailFlag = Atomic<Bool>(false)
+  /// Whether a DPC found work since the last one that found none.
+  private let reapedAhead = Atomic<Bool>(false)
   /// Whether the channel was shut down; held while that is under way.
   let isShutDown = Mutex<Bool>(false)
-  /// Why the channel is gone, once it is.
-  private let goneReason = Mutex<String>("It was freed.")
+  /// What its channel's later calls throw, once it is gone.
+  let goneCause = Mutex<NetDmaError>(.channelGone(reason: "It was freed."))
+  /// What control operations know of the channel; used with the gate held.
+  let control: Mutex<ControlState> = Mutex(ControlState())
 
   init(
-    provider: any NetDmaProvider, providerName: String, grant: NetDmaChannelGrant,
+    provider: any NetDmaProvider, characteristics: NetDmaProviderCharacteristics,
+    grant: NetDmaChannelGrant,
     handle: NetDmaChannelHandle, mode: NetDmaCompletionMode,
     attributes: NetDmaProviderAttributes, memory: RingMemory, progress: ChannelProgress,
     gate: ChannelGate, logger: Logger, handler: @escaping @Sendable (DMACompletion) -> Void
   ) {
     self.provider = provider
-    self.providerName = providerName
+    providerName = characteristics.friendlyName
+    optionalHandlers = characteristics.optionalHandlers
     self.grant = grant
     self.handle = handle
     self.mode = mode
@@ -121,45 +131,75 @@ public struct DMACompletion: Sendable {
   }
 
   /// NetDmaInterruptDpc's work: completes what is done, in submission order, on this thread.
+  ///
+  /// What control operations ended is older, so it is told first.
   func reapForDpc() -> Reaped {
     guard gate.enterReaper() else { return .held }
     defer { gate.leaveReaper() }
+    // The phase first: whoever sees the gate open again sees what was left before that, too.
     let phase = gate.current
+    if mode == .interrupt { for completion in takeMail() { handler(completion) } }
     guard phase == .open || phase == .suspended || phase == .needsStart else { return .held }
     var total = 0
     // In the reaper lane, which is the reaping lane of an interrupt-driven channel.
     while let word = unsafe consumer.pointee.peek() {
-      total += deliver(unsafe consumer.pointee.slotsDone(word))
+      let slots = unsafe consumer.pointee.slotsDone(word)
+      if slots > 0 {
+        unsafe consumer.pointee.forEachOperation(in: slots) { token in
+          handler(DMACompletion(token: token, error: nil))
+        }
+        total += finish(slots)
+      }
       if word.state == .halted { return .halted }
     }
     return .completed(total)
   }
 
-  /// Ends `slots` slots well and tells their clients; the caller may touch the reaping state.
-  @discardableResult
-  private func deliver(_ slots: UInt32) -> Int {
-    guard slots > 0 else { return 0 }
-    unsafe consumer.pointee.forEachOperation(in: slots) { token in
-      tell(DMACompletion(token: token, error: nil))
+  /// Counts an interrupt without work: late when its work was done by the DPC before, which took more
+  /// than its own interrupt told of, else spurious.
+  func classifyInterrupt(foundWork: Bool) {
+    if foundWork {
+      reapedAhead.store(true, ordering: .relaxed)
+    } else if reapedAhead.exchange(false, ordering: .relaxed) {
+      counters.late.addShared(1)
+    } else {
+      counters.spurious.addShared(1)
     }
+  }
+
+  /// Retires `slots` slots that ended well and counts their operations.
+  private func finish(_ slots: UInt32) -> Int {
+    // The caller may touch the reaping state.
     let operations = unsafe consumer.pointee.retire(slots)
     counters.completed.addAlone(UInt64(operations))
-    counters.foreignCompletions.store(
-      unsafe consumer.pointee.foreignWords, ordering: .relaxed)
+    counters.foreignCompletions.store(unsafe consumer.pointee.foreignWords, ordering: .relaxed)
     return operations
   }
 
-  /// Tells the client of an operation's end: its handler, or its next poll.
-  private func tell(_ completion: DMACompletion) {
-    if mode == .interrupt { return handler(completion) }
-    mailbox.withLock { $0.append(completion) }
-    hasMail.store(true, ordering: .releasing)
+  /// Ends `slots` slots well on behalf of a control operation; gate held.
+  @discardableResult
+  func settle(_ slots: UInt32) -> Int {
+    guard slots > 0 else { return 0 }
+    unsafe consumer.pointee.forEachOperation(in: slots) { token in
+      post(DMACompletion(token: token, error: nil))
+    }
+    return finish(slots)
   }
 
-  /// Takes what was left for the owner of a polled channel; empty when there is nothing.
+  /// Leaves an operation's end for its client; gate held.
+  func post(_ completion: DMACompletion) {
+    mailbox.withLock { $0.append(completion) }
+    mailFlag.store(true, ordering: .releasing)
+  }
+
+  /// Whether something was left for the client.
+  @inline(__always)
+  var hasMail: Bool { mailFlag.load(ordering: .relaxed) }
+
+  /// Takes what was left for the client; empty when there is nothing.
   func takeMail() -> [DMACompletion] {
-    guard hasMail.load(ordering: .relaxed) else { return [] }
-    hasMail.store(false, ordering: .sequentiallyConsistent)
+    guard hasMail else { return [] }
+    mailFlag.store(false, ordering: .sequentiallyConsistent)
     return mailbox.withLock { mail in
       let taken = mail
       mail = []
@@ -167,138 +207,10 @@ public struct DMACompletion: Sendable {
     }
   }
 
-  // MARK: - Ending operations without their being done
-
-  /// Ends every operation before `position` with `error` and tells the failed ones; gate held.
-  func failOutstanding(before position: UInt32, _ error: DMAOperationError) {
-    while Int32(bitPattern: position &- (unsafe consumer.pointee.tail)) > 0 { failOldest(error) }
-  }
-
-  /// Ends the oldest operation with `error`; gate held.
-  private func failOldest(_ error: DMAOperationError) {
-    let tail = unsafe consumer.pointee.tail
-    let end = unsafe consumer.pointee.operationEnd(of: tail)
-    let token = unsafe consumer.pointee.token(at: end &- 1)
-    _ = unsafe consumer.pointee.retire(end &- tail)
-    counters.failed.addAlone(1)
-    tell(DMACompletion(token: token, error: error))
-  }
-
-  /// Ends the channel: whatever is outstanding fails, whatever comes later is refused.
-  ///
-  /// `stopEngine` runs with the gate held, so that no doorbell follows it; afterwards the engine
-  /// touches nothing of the channel any more.
-  func close(reason: String, stopEngine: () -> Void) {
-    gate.withExclusive { phase in
-      if phase != .closed { goneReason.withLock { $0 = reason } }
-      stopEngine()
-      takeFinished()
-      failOutstanding(before: progress.enqueuedPosition, .aborted(reason: reason))
-      return (next: .closed, result: ())
-    }
-  }
-
-  /// Ends what the producer enqueued before `position` and after the channel was closed.
-  func failLate(before position: UInt32) {
-    let reason = goneReason.withLock { $0 }
-    gate.withExclusive { phase in
-      failOutstanding(before: position, .aborted(reason: reason))
-      return (next: phase, result: ())
-    }
-  }
-
-  /// The error of a channel that is gone.
-  var gone: NetDmaError { .channelGone(reason: goneReason.withLock { $0 }) }
-
   /// Takes what the engine finished and nobody reaped yet; gate held.
   func takeFinished() {
     // The word itself, not only a change of it: whoever saw the change may have left it to us.
     let word = memory.loadCompletion()
-    deliver(unsafe consumer.pointee.slotsDone(word))
-  }
-
-  // MARK: - Recovery
-
-  /// Why a recovery runs.
-  enum RecoveryCause: Equatable {
-    /// The completion word said HALTED.
-    case halted
-    /// Nothing ended for a while: look whether the engine halted without saying so.
-    case probe
-    /// Nothing ended for the watchdog's time.
-    case noProgress
-  }
-
-  /// Fails what failed, resets the channel and goes on behind it; order is kept.
-  ///
-  /// Throws when the channel cannot be brought back; its operations are then still outstanding.
-  func recover(_ cause: RecoveryCause) throws(NetDmaError) {
-    try gate.withExclusive { phase throws(NetDmaError) in
-      let isRunning = phase == .open || phase == .suspended
-      let startFailed = phase == .needsStart && !progress.isIdle
-      guard isRunning || startFailed else { return (next: phase, result: ()) }
-      takeFinished()
-      let fault = try provider.channelFault(grant.context)
-      if fault.state == .halted {
-        // Where the completion word did not arrive the register still tells how far it got.
-        let word = CompletionWord(rawValue: fault.lastDescriptor)
-        deliver(unsafe consumer.pointee.slotsDone(word))
-      } else if cause != .noProgress {
-        // It runs, or the word is from before a recovery.
-        return (next: phase, result: ())
-      }
-      let submitted = progress.submittedPosition
-      let tail = unsafe consumer.pointee.tail
-      logger.warning(
-        "channel recovery",
-        metadata: [
-          "provider": "\(providerName)", "cause": "\(cause)", "registers": "\(fault.summary)",
-          "outstanding": "\(submitted &- tail)",
-        ])
-      if fault.state == .halted, tail != submitted {
-        let descriptor = memory.descriptor(at: tail)
-        failOldest(
-          .channelError(
-            descriptor: memory.address(of: tail), errors: fault.errors,
-            source: descriptor.sourceAddress, destination: descriptor.destinationAddress,
-            length: Int(descriptor.transferSize)))
-      }
-      try provider.resetChannel(grant.context)
-      counters.resets.addAlone(1)
-      return (next: try restart(), result: ())
-    }
-  }
-
-  /// Has a channel that was reset go on with the oldest outstanding descriptor; gate held.
-  func restart() throws(NetDmaError) -> ChannelGate.Phase {
-    let submitted = progress.submittedPosition
-    let tail = unsafe consumer.pointee.tail
-    memory.clearCompletion()
-    unsafe consumer.pointee.forgetWord()
-    guard tail != submitted else { return .needsStart }
-    progress.setChainBase(tail)
-    try provider.startDma(
-      grant.context, descriptor: memory.address(of: tail), count: Int(submitted &- tail))
-    return .open
-  }
-
-  // MARK: - Draining
-
-  /// Waits until everything submitted has ended; false when `deadline` passes first.
-  ///
-  /// For a polled channel, whose owner may have stopped polling, it reaps with the gate held.
-  func drain(until deadline: Deadline) -> Bool {
-    deadline.poll { () throws(Never) -> Bool in
-      if progress.retiredPosition == progress.submittedPosition { return true }
-      if mode == .interrupt {
-        _ = reapForDpc()
-      } else {
-        gate.withExclusive { phase in
-          if phase == .open || phase == .suspended { takeFinished() }
-          return (next: phase, result: ())
-        }
-      }
-      return progress.retiredPosition == progress.submittedPosition
-    }
+    settle(unsafe consumer.pointee.slotsDone(word))
   }
 }

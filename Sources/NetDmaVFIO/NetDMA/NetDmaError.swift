@@ -65,45 +65,24 @@ public enum NetDmaError: DiagnosticError, Equatable {
     }
   }
 
+  /// What and why in one text, for those who ended because of it.
+  var sentence: String {
+    if case .channelGone(let reason) = self { return reason }
+    return "\(what) \(why)"
+  }
+
+  /// Whether nothing answers any more, so that no reset can help.
+  var isDeviceGone: Bool {
+    switch self {
+    case .hardware(.transport(.disconnected)), .hardware(.transport(.deviceGone)): true
+    default: false
+    }
+  }
+
   /// What failed.
   public var what: String { parts.what }
   /// The cause, as far as it is known.
   public var why: String { parts.why }
   /// The command or change that helps.
   public var remedy: String { parts.remedy }
-}
-
-/// Why one operation ended without being done.
-public enum DMAOperationError: DiagnosticError, Equatable {
-  /// The engine halted on the operation's descriptor.
-  case channelError(
-    descriptor: UInt64, errors: ChannelError, source: UInt64, destination: UInt64, length: Int)
-  /// The operation was in flight when its channel was aborted, reset or stopped; its destination
-  /// holds old and new bytes.
-  case aborted(reason: String)
-
-  /// What failed.
-  public var what: String {
-    switch self {
-    case .channelError(let descriptor, _, let source, let destination, let length):
-      "The copy of \(length) bytes from \(hex(source)) to \(hex(destination)) failed "
-        + "(descriptor \(hex(descriptor)))."
-    case .aborted: "The operation was aborted."
-    }
-  }
-  /// The cause, as far as it is known.
-  public var why: String {
-    switch self {
-    case .channelError(_, let errors, _, _, _): "The engine reported \(errors)."
-    case .aborted(let reason): reason
-    }
-  }
-  /// The command or change that helps.
-  public var remedy: String {
-    switch self {
-    case .channelError:
-      "Check that both buffers are mapped with the right permissions; dmesg shows IOMMU faults."
-    case .aborted: "Submit it again on a channel that runs."
-    }
-  }
 }

@@ -21,12 +21,12 @@ extension NetDmaInterface {
     onCompletion handler: @escaping @Sendable (DMACompletion) -> Void = { _ in }
   ) throws(NetDmaError) -> NetDmaChannel {
     let call = "AllocateDmaChannel"
-    let (provider, name, attributes) = try providers.withLock { table throws(NetDmaError) in
+    let (provider, characteristics, attributes) = try providers.withLock { table throws(NetDmaError) in
       guard let entry = table.entries[handle.rawValue] else { throw .staleHandle(call: call) }
       guard case .started(let attributes) = entry.state else {
         throw .wrongState(call: call, state: entry.state.name)
       }
-      return (entry.provider, entry.characteristics.friendlyName, attributes)
+      return (entry.provider, entry.characteristics, attributes)
     }
     guard let channel = channels.reserve() else {
       throw .resources(call: call, detail: "All \(options.maximumChannels) channels are taken.")
@@ -46,7 +46,7 @@ extension NetDmaInterface {
         handle: channel)
       let progress = ChannelProgress()
       let core = NetDmaChannelCore(
-        provider: provider, providerName: name, grant: grant, handle: channel, mode: mode,
+        provider: provider, characteristics: characteristics, grant: grant, handle: channel, mode: mode,
         attributes: attributes, memory: memory, progress: progress, gate: ChannelGate(),
         logger: logger, handler: handler)
       attributes.addressSpace.attach(progress)
@@ -55,7 +55,7 @@ extension NetDmaInterface {
         try core.proveAlive(milliseconds: Int(options.firstDescriptor / .milliseconds(1)))
         try admit(core, to: handle)
       } catch {
-        _ = shutDown(core, deadline: Deadline(after: .zero), reason: error.why)
+        _ = shutDown(core, deadline: Deadline(after: .zero), cause: error)
         throw error
       }
       return NetDmaChannel(core: core, interface: self)
@@ -81,7 +81,8 @@ extension NetDmaInterface {
   /// FreeDmaChannel, when a client's channel ends: waits for what is outstanding, then aborts it.
   func free(_ core: NetDmaChannelCore) {
     let aborted = shutDown(
-      core, deadline: Deadline(after: options.drain), reason: "Its channel was freed.")
+      core, deadline: Deadline(after: options.drain),
+      cause: .channelGone(reason: "The channel was freed."))
     if aborted > 0 {
       logger.error(
         "a freed channel's operations were aborted",
@@ -96,9 +97,9 @@ extension NetDmaInterface {
 
   /// Drains, stops and forgets a channel; gives the number of operations that had to be aborted.
   ///
-  /// Afterwards the engine touches nothing of it, and its handle is stale. A second call waits for
-  /// the first and does nothing.
-  func shutDown(_ core: NetDmaChannelCore, deadline: Deadline, reason: String) -> Int {
+  /// Afterwards the engine touches nothing of it, its handle is stale, and its client's handler was
+  /// called for the last time. A second call waits for the first and does nothing.
+  func shutDown(_ core: NetDmaChannelCore, deadline: Deadline, cause: NetDmaError) -> Int {
     core.isShutDown.withLock { isShutDown in
       if isShutDown { return 0 }
       isShutDown = true
@@ -106,22 +107,10 @@ extension NetDmaInterface {
       let failedBefore = core.counters.failed.load(ordering: .relaxed)
       // The handle goes first: interrupts and DPCs from here on are stale.
       channels.release(core.handle)
-      core.close(reason: reason) { core.provider.freeDmaChannel(core.grant.context) }
+      core.close(cause) { core.provider.freeDmaChannel(core.grant.context) }
+      if core.mode == .interrupt { maintenance.tellClientNow(of: core) }
       core.attributes.addressSpace.detach(core.progress)
       return Int(core.counters.failed.load(ordering: .relaxed) &- failedBefore)
-    }
-  }
-
-  /// Recovers on the caller's thread; a channel that cannot be brought back is closed.
-  func recover(
-    _ core: NetDmaChannelCore, _ cause: NetDmaChannelCore.RecoveryCause
-  ) throws(NetDmaError) {
-    do throws(NetDmaError) {
-      try core.recover(cause)
-    } catch {
-      logger.error("channel failed", metadata: ["reason": "\(error)"])
-      core.close(reason: "\(error)") { try? core.provider.resetChannel(core.grant.context) }
-      throw error
     }
   }
 }

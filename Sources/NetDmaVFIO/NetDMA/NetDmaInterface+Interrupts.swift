@@ -36,7 +36,7 @@ extension NetDmaInterface {
     core.counters.dpcCalls.addShared(1)
     switch core.reapForDpc() {
     case .completed(let count):
-      if count == 0 { core.counters.spurious.addShared(1) }
+      core.classifyInterrupt(foundWork: count > 0)
       return count
     case .halted:
       maintenance.recover(core)
@@ -50,7 +50,7 @@ extension NetDmaInterface {
   /// the error, soon and on another thread.
   public func channelFailed(_ channel: NetDmaChannelHandle, _ error: NetDmaError) {
     guard let core = channels.core(channel) else { return }
-    maintenance.fail(core, error)
+    maintenance.end(core, error)
   }
 
   /// Counts signals of a channel's eventfd: `count` since the last wake-up.

@@ -15,12 +15,24 @@ struct ProviderTable {
     case registered
     case started(NetDmaProviderAttributes)
     case stopping(NetDmaProviderAttributes)
+    case poweredDown(NetDmaProviderAttributes)
+    case failed(NetDmaProviderAttributes)
 
     var name: String {
       switch self {
       case .registered: "registered, not started"
       case .started: "started"
       case .stopping: "stopping"
+      case .poweredDown: "powered down"
+      case .failed: "failed"
+      }
+    }
+
+    /// What it was started with, nil when it is not, or is on its way out.
+    var attributes: NetDmaProviderAttributes? {
+      switch self {
+      case .registered, .stopping, .failed: nil
+      case .started(let attributes), .poweredDown(let attributes): attributes
       }
     }
   }
@@ -55,8 +67,11 @@ extension NetDmaInterface {
     return providers.withLock { table in
       let handle = table.nextHandle
       table.nextHandle += 1
-      table.entries[handle] = .init(provider: provider, characteristics: characteristics)
-      return NetDmaProviderHandle(rawValue: handle)
+      let entry = ProviderTable.Entry(provider: provider, characteristics: characteristics)
+      table.entries[handle] = entry
+      let result = NetDmaProviderHandle(rawValue: handle)
+      pnp.send(entry.notification(.providerRegistered, result))
+      return result
     }
   }
 
@@ -96,22 +111,27 @@ extension NetDmaInterface {
       }
       entry.state = .started(attributes)
       table.entries[handle.rawValue] = entry
+      for notification in entry.arrival(handle, attributes) { pnp.send(notification) }
     }
   }
 
   /// NetDmaProviderStop: waits for outstanding operations, then frees every allocated channel.
   ///
-  /// What does not end within `Options.drain` is aborted, its clients are told, and the call still
-  /// stops the provider before it throws.
+  /// Clients hear of the removal first. What does not end within `Options.drain` is aborted, its
+  /// clients are told, and the call still stops the provider before it throws. A provider that
+  /// failed or has no power can be stopped too.
   /// - Throws: `NetDmaError.staleHandle`, `.wrongState` when it is not started, `.drainTimedOut`.
   public func stopProvider(_ handle: NetDmaProviderHandle) throws(NetDmaError) {
     let call = "NetDmaProviderStop"
     let entry = try providers.withLock { table throws(NetDmaError) in
       guard var entry = table.entries[handle.rawValue] else { throw .staleHandle(call: call) }
-      guard case .started(let attributes) = entry.state else {
-        throw .wrongState(call: call, state: entry.state.name)
+      switch entry.state {
+      case .registered, .stopping: throw .wrongState(call: call, state: entry.state.name)
+      case .started(let attributes), .poweredDown(let attributes):
+        pnp.send(entry.notification(.providerRemoval, handle))
+        entry.state = .stopping(attributes)
+      case .failed(let attributes): entry.state = .stopping(attributes)
       }
-      entry.state = .stopping(attributes)
       table.entries[handle.rawValue] = entry
       return entry
     }
@@ -119,7 +139,8 @@ extension NetDmaInterface {
     var aborted = 0
     for channel in entry.channels {
       guard let core = channels.core(channel) else { continue }
-      aborted += shutDown(core, deadline: deadline, reason: "Its provider was stopped.")
+      aborted += shutDown(
+        core, deadline: deadline, cause: .channelGone(reason: "Its provider was stopped."))
     }
     providers.withLock { table in
       table.entries[handle.rawValue]?.state = .registered

@@ -30,6 +30,9 @@ public final class NetDmaInterface: Sendable {
   let channels: ChannelTable
   let providers = Mutex(ProviderTable())
   let maintenance: MaintenanceThread
+  let pnp = NetDmaPnPHub()
+  /// Held while a device is reset, with the gates of its channels.
+  let deviceResets = Mutex<Void>(())
   let watchdogNanoseconds: UInt64
 
   /// An interface without providers.
@@ -44,14 +47,16 @@ public final class NetDmaInterface: Sendable {
       UInt64(clamping: parts.seconds) &* 1_000_000_000
       &+ UInt64(clamping: parts.attoseconds / 1_000_000_000)
     do throws(SystemCallError) {
-      maintenance = try MaintenanceThread(channels: channels, watchdog: options.watchdog)
+      maintenance = try MaintenanceThread(watchdog: options.watchdog)
     } catch {
       throw .resources(call: "NetDmaInterface", detail: "\(error).")
     }
+    maintenance.serve(self)
   }
 
   deinit {
     maintenance.stop()
+    pnp.finish()
   }
 
   /// NetDmaGetVersion: major in the high, minor in the low 16 bits.

@@ -50,6 +50,12 @@ public protocol NetDmaProvider: AnyObject, Sendable {
   /// ResetChannel (optional): as abort, back to the state just after the allocation.
   func resetChannel(_ channel: any NetDmaChannelContext) throws(NetDmaError)
 
+  /// Not part of netdma.h: resets the whole engine, for when the reset of a channel does not help.
+  ///
+  /// The interface calls `resetChannel` on every allocated channel afterwards. In between it calls
+  /// nothing else.
+  func resetDevice() throws(NetDmaError)
+
   /// Not part of netdma.h: why a channel stopped. Acknowledges nothing.
   func channelFault(_ channel: any NetDmaChannelContext) throws(NetDmaError) -> NetDmaChannelFault
 }

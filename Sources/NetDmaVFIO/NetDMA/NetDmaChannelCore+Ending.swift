@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Synchronization
+
+/// The end of operations that are not done, and of the channel.
+extension NetDmaChannelCore {
+  /// Ends every operation before `position` with `error`; gate held.
+  func failOutstanding(before position: UInt32, _ error: DMAOperationError) {
+    while Int32(bitPattern: position &- (unsafe consumer.pointee.tail)) > 0 { failOldest(error) }
+  }
+
+  /// Ends the oldest operation with `error`; gate held.
+  func failOldest(_ error: DMAOperationError) {
+    let tail = unsafe consumer.pointee.tail
+    let end = unsafe consumer.pointee.operationEnd(of: tail)
+    let token = unsafe consumer.pointee.token(at: end &- 1)
+    _ = unsafe consumer.pointee.retire(end &- tail)
+    counters.failed.addAlone(1)
+    post(DMACompletion(token: token, error: error))
+  }
+
+  /// Ends the channel: whatever is outstanding fails, whatever comes later is refused with `cause`.
+  ///
+  /// `stopEngine` runs with the gate held, so that no doorbell follows it; afterwards the engine
+  /// touches nothing of the channel any more.
+  func close(_ cause: NetDmaError, stopEngine: () -> Void) {
+    gate.withExclusive { phase in
+      if phase != .closed { goneCause.withLock { $0 = cause } }
+      stopEngine()
+      takeFinished()
+      failOutstanding(before: progress.enqueuedPosition, .aborted(reason: cause.sentence))
+      return (next: .closed, result: ())
+    }
+  }
+
+  /// Ends what the producer enqueued before `position` and after the channel was closed.
+  func failLate(before position: UInt32) {
+    let reason = gone.sentence
+    gate.withExclusive { phase in
+      failOutstanding(before: position, .aborted(reason: reason))
+      return (next: phase, result: ())
+    }
+  }
+
+  /// What calls on a channel that is gone throw.
+  var gone: NetDmaError { goneCause.withLock { $0 } }
+
+  /// Waits until everything submitted has ended; false when that cannot be, or not by `deadline`.
+  ///
+  /// For a polled channel, whose owner may have stopped polling, it reaps with the gate held; an
+  /// interrupt-driven one goes on being reaped by its DPC.
+  func drain(until deadline: Deadline) -> Bool {
+    deadline.poll { () throws(Never) -> Bool in
+      if progress.retiredPosition == progress.submittedPosition { return true }
+      if gate.current == .suspended { return true }
+      if mode == .polled {
+        gate.withExclusive { phase in
+          if phase == .open { takeFinished() }
+          return (next: phase, result: ())
+        }
+        if memory.loadCompletion().state == .halted, (try? recover(.halted)) == nil { return true }
+      }
+      return progress.retiredPosition == progress.submittedPosition
+    } && progress.retiredPosition == progress.submittedPosition
+  }
+}

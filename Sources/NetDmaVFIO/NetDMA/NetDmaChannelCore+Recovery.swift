@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Logging
+import Synchronization
+
+/// Bringing a channel back after its engine halted or stood still.
+extension NetDmaChannelCore {
+  /// Why a recovery runs.
+  enum RecoveryCause: String {
+    /// The completion word said HALTED.
+    case halted
+    /// Nothing ended for a while: look whether the engine halted without saying so.
+    case probe
+    /// Nothing ended for the watchdog's time.
+    case noProgress = "no progress"
+  }
+
+  /// What a recovery came to.
+  enum RecoveryResult: Equatable {
+    /// The channel goes on, or never had to stop.
+    case running
+    /// A channel reset did not help before, or does not work: the device is next.
+    case deviceReset
+    /// A device reset did not help either.
+    case providerFailed
+  }
+
+  /// How far the watchdog went without an operation ending well since.
+  enum WatchdogStage: Int, Comparable {
+    case quiet, channelWasReset, deviceWasReset
+    static func < (a: Self, b: Self) -> Bool { a.rawValue < b.rawValue }
+  }
+
+  /// Fails what failed, resets the channel and goes on behind it; order is kept.
+  ///
+  /// A suspended channel stays suspended. What is outstanding stays so unless the result is
+  /// `.running`.
+  /// - Throws: what the provider says when its registers cannot be read or its chain not loaded.
+  func recover(_ cause: RecoveryCause) throws(NetDmaError) -> RecoveryResult {
+    try gate.withExclusive { phase throws(NetDmaError) in
+      let startFailed =
+        phase == .needsStart && progress.retiredPosition != progress.submittedPosition
+      guard phase == .open || phase == .suspended || startFailed else {
+        return (next: phase, result: .running)
+      }
+      takeFinished()
+      let tail = unsafe consumer.pointee.tail
+      let fault = try provider.channelFault(grant.context)
+      takeReported(fault)
+      guard fault.state == .halted || cause == .noProgress else {
+        // It runs, or the word is from before a recovery.
+        return (next: phase, result: .running)
+      }
+      if fault.state != .halted {
+        if tail != (unsafe consumer.pointee.tail) {
+          // Only the report was lost.
+          return (next: phase, result: .running)
+        }
+        let stage = advanceWatchdog()
+        log(cause, fault, action: stage.action)
+        if stage == .deviceWasReset { return (next: phase, result: .providerFailed) }
+        if stage == .channelWasReset { return (next: phase, result: .deviceReset) }
+      } else {
+        log(cause, fault, action: "channel reset")
+        failHalted(fault)
+      }
+      do throws(NetDmaError) {
+        try provider.resetChannel(grant.context)
+      } catch {
+        logger.error(
+          "channel reset failed", metadata: ["provider": "\(providerName)", "reason": "\(error)"])
+        return (next: phase, result: error.isDeviceGone ? .providerFailed : .deviceReset)
+      }
+      counters.resets.addAlone(1)
+      return (next: phase == .suspended ? phase : try restart(), result: .running)
+    }
+  }
+
+  /// Where completion words were lost the registers still tell how far the engine got; gate held.
+  private func takeReported(_ fault: NetDmaChannelFault) {
+    let before = unsafe consumer.pointee.tail
+    settle(unsafe consumer.pointee.slotsDone(CompletionWord(rawValue: fault.lastDescriptor)))
+    let found = (unsafe consumer.pointee.tail) &- before
+    if found > 0, fault.state != .halted {
+      counters.lostCompletions.addShared(UInt64(found))
+      logger.warning(
+        "completion words were lost",
+        metadata: [
+          "provider": "\(providerName)", "descriptors": "\(found)",
+          "registers": "\(fault.summary)",
+        ])
+    }
+  }
+
+  /// Fails the operation that the engine halted on; gate held.
+  func failHalted(_ fault: NetDmaChannelFault) {
+    let tail = unsafe consumer.pointee.tail
+    guard tail != progress.submittedPosition else { return }
+    let descriptor = memory.descriptor(at: tail)
+    let validation = fault.errors.intersection([.xorPOrCRC, .xorQ])
+    if !validation.isEmpty, validation == fault.errors {
+      return failOldest(
+        .validationFailed(
+          descriptor: memory.address(of: tail), p: validation.contains(.xorPOrCRC),
+          q: validation.contains(.xorQ)))
+    }
+    failOldest(
+      .channelError(
+        descriptor: memory.address(of: tail), errors: fault.errors,
+        source: descriptor.sourceAddress, destination: descriptor.destinationAddress,
+        length: Int(descriptor.transferSize)))
+  }
+
+  /// Has a channel that was reset go on with the oldest outstanding descriptor; gate held.
+  func restart() throws(NetDmaError) -> ChannelGate.Phase {
+    let submitted = progress.submittedPosition
+    let tail = unsafe consumer.pointee.tail
+    memory.clearCompletion()
+    unsafe consumer.pointee.forgetWord()
+    guard tail != submitted else { return .needsStart }
+    progress.setChainBase(tail)
+    try provider.startDma(
+      grant.context, descriptor: memory.address(of: tail), count: Int(submitted &- tail))
+    return .open
+  }
+
+  // MARK: - The watchdog
+
+  /// Goes one stage on, and tells the stage before; gate held.
+  private func advanceWatchdog() -> WatchdogStage {
+    let completed = counters.completed.load(ordering: .relaxed)
+    return control.withLock { control in
+      if control.completedAtStage != completed { control.stage = .quiet }
+      control.completedAtStage = completed
+      let before = control.stage
+      control.stage = before == .quiet ? .channelWasReset : .deviceWasReset
+      return before
+    }
+  }
+
+  /// Makes ready for a reset of the whole device: the engine stops between descriptors, so that
+  /// what it finished is known; gate held.
+  func quiesce() {
+    // A channel that does not stop is what the reset is for.
+    _ = try? provider.suspendDma(grant.context)
+    takeFinished()
+    if let fault = try? provider.channelFault(grant.context) {
+      settle(unsafe consumer.pointee.slotsDone(CompletionWord(rawValue: fault.lastDescriptor)))
+    }
+  }
+
+  /// Goes on after a reset of the whole device; gate held.
+  ///
+  /// `milliseconds` is set for the channel that stood still: its oldest operation, which had a
+  /// second chance already, fails.
+  func resume(afterDeviceReset phase: ChannelGate.Phase, stalled milliseconds: Int?)
+    throws(NetDmaError) -> ChannelGate.Phase
+  {
+    if let milliseconds, (unsafe consumer.pointee.tail) != progress.submittedPosition {
+      let tail = unsafe consumer.pointee.tail
+      failOldest(.timedOut(descriptor: memory.address(of: tail), milliseconds: milliseconds))
+    }
+    control.withLock { control in
+      if milliseconds != nil { control.stage = .deviceWasReset }
+      control.completedAtStage = counters.completed.load(ordering: .relaxed)
+    }
+    try provider.resetChannel(grant.context)
+    counters.resets.addAlone(1)
+    return phase == .suspended ? phase : try restart()
+  }
+
+  private func log(_ cause: RecoveryCause, _ fault: NetDmaChannelFault, action: String) {
+    let outstanding = progress.submittedPosition &- progress.retiredPosition
+    logger.warning(
+      "channel recovery",
+      metadata: [
+        "provider": "\(providerName)", "cause": "\(cause.rawValue)", "action": "\(action)",
+        "registers": "\(fault.summary)", "outstanding": "\(outstanding)",
+      ])
+  }
+}
+
+extension NetDmaChannelCore.WatchdogStage {
+  /// What is done in this stage when an operation stands still.
+  fileprivate var action: String {
+    switch self {
+    case .quiet: "channel reset"
+    case .channelWasReset: "device reset"
+    case .deviceWasReset: "provider failed"
+    }
+  }
+}
