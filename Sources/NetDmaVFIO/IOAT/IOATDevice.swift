@@ -189,6 +189,12 @@ public final class IOATDevice: Sendable {
 
   // MARK: - Quirks
 
+  /// What the engine can do: DMACAPABILITY, without RAID on ids whose silicon lacks it.
+  public var usableCapabilities: DMACapability {
+    IOATDeviceID(vendor: vendorID, device: deviceID)?.hasRAID == false
+      ? capabilities.subtracting([.xor, .pq, .raid16SS]) : capabilities
+  }
+
   /// CHANERR_INT mirrors channel errors in configuration space and, below 3.3, keeps a HALTED
   /// channel from starting; the newer engines have it too or read zero.
   ///

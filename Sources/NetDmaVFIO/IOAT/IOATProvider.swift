@@ -56,7 +56,8 @@ public final class IOATProvider: NetDmaProvider {
       majorHardwareVersion: device.version.rawValue >> 4,
       minorHardwareVersion: device.version.rawValue & 0xf, vendorID: device.vendorID,
       channelCount: device.channelCount, maximumTransferSize: device.maximumTransferSize,
-      maximumAddress: (1 << UInt64(device.addressWidth)) - 1, capabilities: device.capabilities,
+      maximumAddress: (1 << UInt64(device.addressWidth)) - 1,
+      capabilities: device.usableCapabilities,
       addressSpace: addressSpace)
   }
 

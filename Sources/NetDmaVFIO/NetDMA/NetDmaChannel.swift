@@ -22,10 +22,10 @@ public struct NetDmaPollResult: Hashable, Sendable {
   // to another thread moves the right to use them.
   let core: NetDmaChannelCore
   private let interface: NetDmaInterface
-  private var producer: RingProducer
+  var producer: RingProducer
   private let doorbell: UnsafeMutableRawPointer?
   private let report: DmaControlFlags
-  private let maximumTransferSize: UInt32
+  let maximumTransferSize: UInt32
   private var idlePolls: UInt32 = 0
   private var failures: [DMACompletion] = []
   private var lastProbe: UInt64 = 0

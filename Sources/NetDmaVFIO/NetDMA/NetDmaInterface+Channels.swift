@@ -21,7 +21,8 @@ extension NetDmaInterface {
     onCompletion handler: @escaping @Sendable (DMACompletion) -> Void = { _ in }
   ) throws(NetDmaError) -> NetDmaChannel {
     let call = "AllocateDmaChannel"
-    let (provider, characteristics, attributes) = try providers.withLock { table throws(NetDmaError) in
+    let (provider, characteristics, attributes) = try providers.withLock {
+      table throws(NetDmaError) in
       guard let entry = table.entries[handle.rawValue] else { throw .staleHandle(call: call) }
       guard case .started(let attributes) = entry.state else {
         throw .wrongState(call: call, state: entry.state.name)
@@ -34,7 +35,9 @@ extension NetDmaInterface {
     do throws(NetDmaError) {
       let memory: RingMemory
       do throws(VFIOError) {
-        memory = try RingMemory(capacity: ringCapacity, in: attributes.addressSpace)
+        memory = try RingMemory(
+          capacity: ringCapacity, in: attributes.addressSpace,
+          hasExtensions: attributes.capabilities.isSuperset(of: [.pq, .raid16SS]))
       } catch {
         throw NetDmaError.hardware(.transport(error))
       }
@@ -46,7 +49,8 @@ extension NetDmaInterface {
         handle: channel)
       let progress = ChannelProgress()
       let core = NetDmaChannelCore(
-        provider: provider, characteristics: characteristics, grant: grant, handle: channel, mode: mode,
+        provider: provider, characteristics: characteristics, grant: grant, handle: channel,
+        mode: mode,
         attributes: attributes, memory: memory, progress: progress, gate: ChannelGate(),
         logger: logger, handler: handler)
       attributes.addressSpace.attach(progress)

@@ -12,6 +12,8 @@ import CNetDma
   // producer, those before it to the engine and then to the reaper; the positions are handed over
   // through atomics in ChannelProgress. Tests run this under ThreadSanitizer.
   private let buffer: DMABuffer
+  /// Whether a super-extended descriptor block for each slot follows the completion word.
+  private let hasExtensions: Bool
   /// Slots, a power of two.
   package let capacity: UInt32
   /// Capacity minus one: turns a position into a slot.
@@ -31,13 +33,17 @@ import CNetDma
   package static let capacityRange: ClosedRange<Int> = 8...32768
 
   /// Allocates and links a ring; `capacity` is rounded up to a power of two in `capacityRange`.
-  package init(capacity wanted: Int, in space: DMAAddressSpace) throws(VFIOError) {
+  package init(
+    capacity wanted: Int, in space: DMAAddressSpace, hasExtensions: Bool = false
+  ) throws(VFIOError) {
     let bounded = min(max(wanted, Self.capacityRange.lowerBound), Self.capacityRange.upperBound)
     let slots = bounded.nextPowerOfTwo
     capacity = UInt32(slots)
     mask = UInt32(slots - 1)
     let ringBytes = slots * MemoryLayout<DmaDescriptor>.stride
-    buffer = try space.allocate(byteCount: ringBytes + 64)
+    let extensionBytes = hasExtensions ? slots * ExtensionBlock.byteCount : 0
+    buffer = try space.allocate(byteCount: ringBytes + 64 + extensionBytes)
+    self.hasExtensions = hasExtensions
     iova = buffer.iova
     completionIOVA = iova + UInt64(ringBytes)
     // The buffer is page aligned, zeroed and large enough for the slots and the word behind them.
@@ -74,6 +80,19 @@ import CNetDma
     unsafe descriptors[Int(position & mask)]
   }
 
+  /// The super-extended descriptor block that belongs to the slot of `position`.
+  func extensionBlock(at position: UInt32) throws(NetDmaError) -> ExtensionBlock {
+    guard hasExtensions else {
+      throw .notSupported(call: "enqueue", detail: "The ring has no super-extended descriptors.")
+    }
+    let offset =
+      Int(capacity) * MemoryLayout<DmaDescriptor>.stride + 64
+      + Int(position & mask) * ExtensionBlock.byteCount
+    // In bounds by the mask; the buffer has a block for each slot.
+    return unsafe ExtensionBlock(
+      memory: buffer.baseAddress + offset, iova: iova &+ UInt64(offset))
+  }
+
   /// What the engine last wrote, with acquire.
   @inline(__always)
   package func loadCompletion() -> CompletionWord {
@@ -84,13 +103,36 @@ import CNetDma
   package func clearCompletion() { unsafe netdma_store_release64(completion, 0) }
 }
 
+/// The memory of a super-extended descriptor: 16 words besides the ring.
+///
+/// It is the producer's as long as the slot is.
+@safe struct ExtensionBlock {
+  static let byteCount = 128
+  private let memory: UnsafeMutableRawPointer
+  private let iova: UInt64
+
+  init(memory: UnsafeMutableRawPointer, iova: UInt64) {
+    unsafe self.memory = memory
+    self.iova = iova
+  }
+
+  /// Stores at most 16 words; gives the device's address of the block.
+  func write(_ words: [UInt64]) -> UInt64 {
+    for (index, word) in words.prefix(Self.byteCount / 8).enumerated() {
+      // Below the size of the block, which is aligned to its size.
+      unsafe memory.storeBytes(of: word.littleEndian, toByteOffset: 8 * index, as: UInt64.self)
+    }
+    return iova
+  }
+}
+
 /// An operation that takes more than one slot.
 package struct OperationSpan {
   /// How its slots hang together.
   package enum Layout: UInt8, Sendable {
     /// Each slot is a descriptor of its own; the operation was cut at the transfer limit.
     case pieces
-    /// The first slot is the descriptor, the second its extension (XOR and PQ).
+    /// The first slot is the descriptor, the second its extension (XOR and PQ); then descriptors.
     case extended
   }
   /// Position of its first slot.

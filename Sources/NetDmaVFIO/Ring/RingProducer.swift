@@ -71,7 +71,8 @@
 
   /// Writes an operation of several slots, all of them or none; false when they do not fit.
   ///
-  /// Each element gives words 0, 1, 2, 4, 5, 6 and 7 of a descriptor; word 3 is the ring's own.
+  /// Each element gives words 0, 1, 2, 4, 5, 6 and 7 of a descriptor; word 3 is the ring's own. The
+  /// last slot is a descriptor, never an extension, since it may be asked to report the batch.
   package mutating func append(
     _ slots: [DescriptorWords], layout: OperationSpan.Layout, bytes count: UInt64, token: UInt64
   ) -> Bool {
@@ -100,28 +101,18 @@
       newestWord0 = slot.word0
       position &+= 1
     }
-    if layout == .extended, let first = slots.first { newestWord0 = first.word0 }
-    newestIsExtended = layout == .extended && slots.count > 1
     bytes &+= count
     head = position
     progress.publishEnqueued(head)
     return true
   }
 
-  private var newestIsExtended = false
-
   /// Makes the newest descriptor report its completion: closes a batch.
   ///
   /// `report` is the status-update flag, with the interrupt flag for an interrupt-driven channel.
   @inline(__always)
   package mutating func seal(_ report: DmaControlFlags) {
-    // An extended operation reports through its first slot.
-    var position = head &- 1
-    if newestIsExtended {
-      position &-= 1
-      newestIsExtended = false
-    }
-    let slot = Int(position & mask)
+    let slot = Int((head &- 1) & mask)
     unsafe descriptors[slot &* 8] = newestWord0 | UInt64(report.rawValue) << 32
     submitted = head
     progress.publishSubmitted(head)
