@@ -23,6 +23,7 @@ enum ExitStatus {
     case IOATError.transport(let error): code(for: error)
     case let error as IOATError: code(ioat: error)
     case let error as VFIOError: code(vfio: error)
+    case let error as PCIError: code(pci: error)
     case let error as SystemCallError: code(system: error)
     case is OutputError: outputFailed
     case VFIOUserServerError.system(_, let error): code(system: error)
@@ -37,6 +38,17 @@ enum ExitStatus {
   private static func code(ioat error: IOATError) -> ExitCode {
     switch error {
     case .notIOAT, .unsupportedVersion, .disabledByFirmware: noDevice
+    default: .failure
+    }
+  }
+
+  private static func code(pci error: PCIError) -> ExitCode {
+    switch error {
+    case .permissionDenied: notPermitted
+    case .system(_, let error): code(system: error)
+    case .noPCIBus, .noSuchDevice, .deviceVanished, .noIOMMUGroup, .driverNotLoaded, .groupShared,
+      .inUse:
+      noDevice
     default: .failure
     }
   }
