@@ -10,7 +10,10 @@ struct NetDmaProbe: ParsableCommand {
     commandName: "netdma-probe",
     abstract: "Probe, test and emulate Intel IOAT DMA engines through VFIO.",
     version: "0.1.0",
-    subcommands: [ListCommand.self, ShowCommand.self, VerifyCommand.self, EmulateCommand.self])
+    subcommands: [
+      ListCommand.self, ShowCommand.self, BindCommand.self, UnbindCommand.self, VerifyCommand.self,
+      EmulateCommand.self,
+    ])
 
   static func main() {
     // A reader that went away is an error of the write, not the end of a process that owes a

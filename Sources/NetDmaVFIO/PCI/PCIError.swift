@@ -92,8 +92,10 @@ public enum PCIError: DiagnosticError, Equatable {
     case .deviceVanished: "Rescan with: echo 1 > /sys/bus/pci/rescan"
     case .noIOMMUGroup: "Turn on VT-d in the firmware and boot with intel_iommu=on iommu=pt."
     case .driverNotLoaded(_, let driver): "Load it with: modprobe \(driver)"
-    case .groupShared: "Take the whole group if none of these functions is needed."
-    case .inUse: "Stop these users first."
+    case .groupShared(let device, _, _):
+      "If none of these functions is needed, take them all with: "
+        + "netdma-probe bind \(device) --group-ok"
+    case .inUse: "Stop these users first; with --force they lose it."
     case .bindFailed: "Look at dmesg for the driver's reason."
     case .undoFailed: "Do these steps by hand as root, then look at dmesg."
     case .locked(let path, _): "Find it with: fuser -v \(path)"

@@ -8,6 +8,8 @@ import SystemPackage
 
 /// Exit codes of sysexits.h that the commands use besides 0, 1 and 64 (usage).
 enum ExitStatus {
+  /// EX_NOUSER: the user that was named does not exist.
+  static let noUser = ExitCode(67)
   /// EX_UNAVAILABLE: there is no usable device.
   static let noDevice = ExitCode(69)
   /// EX_IOERR: the output could not be written.
@@ -26,6 +28,9 @@ enum ExitStatus {
     case let error as PCIError: code(pci: error)
     case let error as SystemCallError: code(system: error)
     case is OutputError: outputFailed
+    case BindError.noSuchUser: noUser
+    case BindError.noNode: noDevice
+    case BindError.nodeNotGiven(_, _, let error): code(system: error)
     case VFIOUserServerError.system(_, let error): code(system: error)
     default: .failure
     }
