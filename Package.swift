@@ -55,10 +55,18 @@ let package = Package(
         .product(name: "SystemPackage", package: "swift-system"),
       ],
       swiftSettings: strict),
+    .target(
+      name: "NetDmaConformance",
+      dependencies: [
+        "CNetDma", "NetDmaVFIO",
+        .product(name: "Logging", package: "swift-log"),
+        .product(name: "SystemPackage", package: "swift-system"),
+      ],
+      swiftSettings: strict),
     .executableTarget(
       name: "netdma-probe",
       dependencies: [
-        "NetDmaVFIO", "NetDmaMock",
+        "NetDmaVFIO", "NetDmaMock", "NetDmaConformance",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
         .product(name: "SystemPackage", package: "swift-system"),
@@ -74,6 +82,10 @@ let package = Package(
     .testTarget(
       name: "NetDmaMockTests",
       dependencies: ["NetDmaVFIO", "NetDmaMock", "CNetDma", "TestSupport"],
+      swiftSettings: testing),
+    .testTarget(
+      name: "NetDmaConformanceTests",
+      dependencies: ["NetDmaConformance", "NetDmaVFIO", "NetDmaMock", "CNetDma", "TestSupport"],
       swiftSettings: testing),
     .testTarget(
       name: "VFIOUserTests",

@@ -12,7 +12,7 @@ struct NetDmaProbe: ParsableCommand {
     version: "0.1.0",
     subcommands: [
       ListCommand.self, ShowCommand.self, BindCommand.self, UnbindCommand.self, VerifyCommand.self,
-      EmulateCommand.self,
+      EmulateCommand.self, ConformanceCommand.self,
     ])
 
   static func main() {

@@ -30,6 +30,8 @@ struct MockConfigurationSpace: Sendable {
     put(0x94, 0x1000_8000)
     // DEVCTL; bit 15 asks for a function-level reset and reads 0.
     put(0x98, 0x0010, writable: 0xffff)
+    // CHANERRMSK_INT.
+    put(0x184, 0, writable: 0x0fff_ffff)
   }
 
   private mutating func put(_ offset: Int, _ value: UInt64, writable mask: UInt64 = 0) {

@@ -7,6 +7,22 @@ import NetDmaVFIO
 
 /// Which device a command works on: exactly one of the three.
 struct DeviceOptions: ParsableArguments {
+  @OptionGroup var choice: DeviceChoice
+
+  func validate() throws {
+    guard choice.isMade else {
+      throw ValidationError("Name one device: --device ADDRESS, --vfio-user PATH or --mock.")
+    }
+  }
+
+  /// Opens it.
+  func open(logger: Logger) throws(VFIOError) -> any DeviceTransport {
+    try choice.open(logger: logger)
+  }
+}
+
+/// At most one of three kinds of device, for commands that can do something without.
+struct DeviceChoice: ParsableArguments {
   @Option(
     name: .customLong("device"),
     help: ArgumentHelp("A PCI function bound to vfio-pci.", valueName: "0000:00:04.0"))
@@ -20,9 +36,13 @@ struct DeviceOptions: ParsableArguments {
   @Flag(name: .customLong("mock"), help: "The device model in this process.")
   var usesMock = false
 
+  private var count: Int { [address != nil, socket != nil, usesMock].count { $0 } }
+
+  /// Whether a device was named.
+  var isMade: Bool { count == 1 }
+
   func validate() throws {
-    let given = [address != nil, socket != nil, usesMock].filter { $0 }.count
-    guard given == 1 else {
+    guard count <= 1 else {
       throw ValidationError("Name one device: --device ADDRESS, --vfio-user PATH or --mock.")
     }
     if let address, PCIAddress(address) == nil {
@@ -31,7 +51,7 @@ struct DeviceOptions: ParsableArguments {
     }
   }
 
-  /// Opens it.
+  /// Opens it; without a choice the mock.
   func open(logger: Logger) throws(VFIOError) -> any DeviceTransport {
     if let address = address.flatMap({ PCIAddress($0) }) {
       return try openKernelDevice(address: address, logger: logger)
