@@ -29,7 +29,7 @@ test: prepare ## Check everything: format, unit tests, two processes, guests wit
 
 .PHONY: format
 format: ## Format the sources as CI wants them
-	@swift format format --in-place --recursive Sources Tests Package.swift
+	@swift format format --in-place --recursive Sources Tests Examples Package.swift
 
 .PHONY: clean
 clean: ## Remove what was built; not the guests' cache (~/.cache/netdma-vfio)

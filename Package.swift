@@ -28,11 +28,13 @@ let package = Package(
   products: [
     .library(name: "NetDmaVFIO", targets: ["NetDmaVFIO"]),
     .library(name: "NetDmaMock", targets: ["NetDmaMock"]),
+    .library(name: "NetDmaMetrics", targets: ["NetDmaMetrics"]),
     .executable(name: "netdma-probe", targets: ["netdma-probe"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
     .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+    .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
     .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
   ],
   targets: [
@@ -63,6 +65,22 @@ let package = Package(
         .product(name: "SystemPackage", package: "swift-system"),
       ],
       swiftSettings: strict),
+    .target(
+      name: "NetDmaMetrics",
+      dependencies: ["NetDmaVFIO", .product(name: "Metrics", package: "swift-metrics")],
+      swiftSettings: strict),
+    .executableTarget(
+      name: "example-polled-copy",
+      dependencies: [
+        "NetDmaVFIO", "NetDmaMock", .product(name: "Logging", package: "swift-log"),
+      ],
+      path: "Examples/PolledCopy", swiftSettings: testing),
+    .executableTarget(
+      name: "example-async-copy",
+      dependencies: [
+        "NetDmaVFIO", "NetDmaMock", .product(name: "Logging", package: "swift-log"),
+      ],
+      path: "Examples/AsyncCopy", swiftSettings: testing),
     .executableTarget(
       name: "netdma-probe",
       dependencies: [
@@ -77,7 +95,11 @@ let package = Package(
       swiftSettings: testing),
     .testTarget(
       name: "NetDmaVFIOTests",
-      dependencies: ["NetDmaVFIO", "NetDmaMock", "CNetDma", "TestSupport"],
+      dependencies: [
+        "NetDmaVFIO", "NetDmaMock", "NetDmaMetrics", "CNetDma", "TestSupport",
+        .product(name: "CoreMetrics", package: "swift-metrics"),
+        .product(name: "MetricsTestKit", package: "swift-metrics"),
+      ],
       swiftSettings: testing),
     .testTarget(
       name: "NetDmaMockTests",

@@ -59,7 +59,7 @@ report() {
 }
 
 probe=$PWD/.build/release/netdma-probe
-format() { swift format lint --strict --recursive Sources Tests Package.swift; }
+format() { swift format lint --strict --recursive Sources Tests Examples Package.swift; }
 release() { Scripts/build.sh; }
 unit() { swift build --build-tests && swift test --skip-build --skip VMTests; }
 guests() { NETDMA_PROBE=$probe swift test --skip-build --filter VMTests; }

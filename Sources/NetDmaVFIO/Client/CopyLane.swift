@@ -29,7 +29,12 @@ final class CopyLane: Sendable {
     table.wakeWaiters()
   }
 
-  func copy(from source: DMASlice, to destination: DMASlice) async throws {
+  /// Enqueues an operation with the token that `enqueue` is given, and waits for its end.
+  ///
+  /// `enqueue` answers false when the ring is full; it is asked again when something has ended.
+  func run(
+    _ enqueue: (inout NetDmaChannel, UInt64) throws(NetDmaError) -> Bool
+  ) async throws {
     while true {
       let seen = table.generation
       // Resumed by the completion, or here when the operation was not taken.
@@ -39,19 +44,13 @@ final class CopyLane: Sendable {
         let refused = channel.withLock { channel -> Outcome? in
           guard channel != nil else { return .failed(.channelGone(reason: "It was closed.")) }
           guard let token else { return .full }
-          guard
-            channel?.enqueueCopy(from: source, to: destination, token: UInt64(token)) ?? false
-          else { return .full }
           do throws(NetDmaError) {
-            try channel?.submit()
-            return nil
-          } catch .channelGone {
-            // The operation was ended, and its continuation resumed, by the channel's closing.
-            return nil
-          } catch {
-            // The doorbell failed: the operation is outstanding, and the watchdog will end it.
-            return nil
-          }
+            guard try channel?.enqueue(enqueue, UInt64(token)) ?? false else { return .full }
+          } catch { return .failed(error) }
+          // Where the doorbell fails the operation is outstanding: the channel's end or the
+          // watchdog ends it, and that resumes the continuation.
+          try? channel?.submit()
+          return nil
         }
         if let refused {
           if let token { table.take(UInt64(token)) }
@@ -68,7 +67,16 @@ final class CopyLane: Sendable {
   }
 }
 
-/// How an attempt to copy ended.
+extension NetDmaChannel {
+  /// `body` on this channel, for callers that reach it through an optional.
+  fileprivate mutating func enqueue(
+    _ body: (inout NetDmaChannel, UInt64) throws(NetDmaError) -> Bool, _ token: UInt64
+  ) throws(NetDmaError) -> Bool {
+    try body(&self, token)
+  }
+}
+
+/// How an attempt ended.
 enum Outcome: Sendable {
   case done
   case operationFailed(DMAOperationError)

@@ -20,6 +20,8 @@ public final class DMAEngine: Sendable {
     public var ringCapacity = 1024
     /// Whether vectors are connected; without, channels are polled.
     public var usesInterrupts = true
+    /// Which async copies the CPU makes itself.
+    public var copyPolicy = CopyPolicy.engineOnly
     /// The interface's limits and times.
     public var interface = NetDmaInterface.Options()
     /// The interrupt threads.
@@ -43,7 +45,13 @@ public final class DMAEngine: Sendable {
     var isClosed = false
     var lanes: [CopyLane] = []
     var next = 0
+    /// Whether somebody measures what the CPU does better.
+    var isMeasuring = false
   }
+
+  private let cpuThreshold: Atomic<Int>
+  private let cpuCopies = Atomic<UInt64>(0)
+  private let cpuBytes = Atomic<UInt64>(0)
 
   /// Opens the function behind `transport`: identifies it, resets its channels, connects its
   /// interrupts and registers it with an interface of its own.
@@ -56,6 +64,11 @@ public final class DMAEngine: Sendable {
       device = try IOATDevice(transport, logger: logger)
     } catch { throw .hardware(error) }
     self.options = options
+    if case .cpuBelow(let count) = options.copyPolicy {
+      cpuThreshold = Atomic(max(0, count))
+    } else {
+      cpuThreshold = Atomic(0)
+    }
     interface = try NetDmaInterface(options: options.interface, logger: logger)
     dispatcher = InterruptDispatcher(options: options.interrupts, logger: logger)
     ioat = IOATProvider(
@@ -140,17 +153,126 @@ public final class DMAEngine: Sendable {
       affinity: affinity, onCompletion: handler)
   }
 
-  // MARK: - Async copies
+  /// What all channels have done since the engine was opened.
+  public var statistics: DMAEngineStatistics {
+    DMAEngineStatistics(
+      channels: interface.statistics, cpuCopies: cpuCopies.load(ordering: .relaxed),
+      cpuBytes: cpuBytes.load(ordering: .relaxed),
+      cpuThreshold: cpuThreshold.load(ordering: .relaxed), staleCalls: interface.staleCalls,
+      unclaimedInterrupts: ioat.unclaimedInterrupts)
+  }
+
+  /// Arrival, removal, power: what happens to the engine; see `NetDmaInterface.pnpNotifications()`.
+  public func pnpNotifications() -> AsyncStream<NetDmaPnPNotification> {
+    interface.pnpNotifications()
+  }
+
+  /// Stops every channel and puts the function into its lowest power state; operations wait.
+  ///
+  /// - Throws: `NetDmaError.hardware` where the function has no power management.
+  public func powerDown() throws(NetDmaError) { try ioat.powerDown() }
+
+  /// Ends `powerDown()`: every channel goes on where it was.
+  public func powerUp() throws(NetDmaError) { try ioat.powerUp() }
+
+  // MARK: - Async operations
 
   /// Copies `source` to `destination`, which are equally long and do not overlap.
   ///
   /// Returns when the bytes are there. Cancelling the task changes nothing: the call still waits
-  /// until the engine no longer touches the memory.
+  /// until the engine no longer touches the memory. The buffers must live until then; the forms that
+  /// take buffers see to that.
   /// - Throws: `DMAOperationError` when the copy failed or was aborted, `NetDmaError` when no
   ///   channel can take it.
   public func copy(from source: DMASlice, to destination: DMASlice) async throws {
+    precondition(source.count == destination.count, "source and destination differ in length")
+    if try await isForCPU(source.count),
+      CPUCopy.copy(from: source, to: destination, in: addressSpace)
+    {
+      cpuCopies.wrappingAdd(1, ordering: .relaxed)
+      cpuBytes.wrappingAdd(UInt64(source.count), ordering: .relaxed)
+      return
+    }
+    try await engineCopy(from: source, to: destination)
+  }
+
+  /// Copies `range` of `source`, all of it by default, to `destination` from `offset` on.
+  ///
+  /// Both ranges lie within their buffers, else this traps. As the other form otherwise.
+  public func copy(
+    from source: borrowing DMABuffer, _ range: Range<Int>? = nil,
+    to destination: borrowing DMABuffer, at offset: Int = 0
+  ) async throws {
+    let range = range ?? 0..<source.count
+    try await copy(
+      from: source.slice(range), to: destination.slice(offset..<offset + range.count))
+  }
+
+  /// Fills `destination` with the eight bytes of `pattern`, least significant first, over and over.
+  ///
+  /// - Throws: `NetDmaError.notSupported` on an engine without block fill, else as `copy`.
+  public func fill(_ destination: DMASlice, pattern: UInt64) async throws {
     let lane = try lane()
-    try await lane.copy(from: source, to: destination)
+    try await lane.run { channel, token throws(NetDmaError) in
+      try channel.enqueueFill(destination, pattern: pattern, token: token)
+    }
+  }
+
+  private func engineCopy(from source: DMASlice, to destination: DMASlice) async throws {
+    // What is longer than a good part of a ring goes piece by piece, so that others get their turn.
+    let limit = device.maximumTransferSize * max(1, options.ringCapacity / 8)
+    if source.count > limit {
+      var offset = 0
+      while offset < source.count {
+        let range = offset..<min(offset + limit, source.count)
+        try await engineCopy(from: source.slice(range), to: destination.slice(range))
+        offset = range.upperBound
+      }
+      return
+    }
+    let lane = try lane()
+    try await lane.run { channel, token throws(NetDmaError) in
+      channel.enqueueCopy(from: source, to: destination, token: token)
+    }
+  }
+
+  // MARK: - The CPU's share
+
+  private func isForCPU(_ count: Int) async throws -> Bool {
+    if case .engineOnly = options.copyPolicy { return false }
+    if case .measured = options.copyPolicy, beginsMeasuring() { try await measure() }
+    return count < cpuThreshold.load(ordering: .relaxed)
+  }
+
+  private func beginsMeasuring() -> Bool {
+    state.withLock { state in
+      if state.isMeasuring { return false }
+      state.isMeasuring = true
+      return true
+    }
+  }
+
+  /// Sets the threshold to the smallest size at which the engine is quicker; others go on meanwhile.
+  private func measure() async throws {
+    let largest = 1 << 20
+    let source = try allocate(byteCount: largest)
+    let target = try allocate(byteCount: largest)
+    // Touched once, so that neither side pays for the first use of a page.
+    _ = CPUCopy.copy(from: source.slice, to: target.slice, in: addressSpace)
+    var size = 256
+    while size <= largest {
+      let cpu = CPUCopy.time(size, from: source.slice, to: target.slice, in: addressSpace)
+      var engine = UInt64.max
+      for _ in 0..<5 {
+        let begin = Deadline.now()
+        try await engineCopy(from: source.slice(0..<size), to: target.slice(0..<size))
+        engine = min(engine, Deadline.now() &- begin)
+      }
+      cpuThreshold.store(size, ordering: .relaxed)
+      if engine < cpu { return }
+      size *= 2
+    }
+    cpuThreshold.store(largest + 1, ordering: .relaxed)
   }
 
   /// The next channel in turn; channels are opened when first needed.

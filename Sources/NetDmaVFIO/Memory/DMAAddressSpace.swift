@@ -18,7 +18,9 @@ public final class DMAAddressSpace: Sendable {
   private struct State {
     var allocator: IOVAAllocator
     /// Channels whose engine may touch buffers.
-    var channels: [ChannelProgress] = []
+    var channels: [Channel] = []
+    /// Buffers that have an owner, by address.
+    var live: [DMABacking] = []
     /// Buffers whose owner ended, each with what must be retired first.
     var limbo: [Limbo] = []
     /// Memory that the device may reach for ever, because removing its mapping failed.
@@ -26,9 +28,22 @@ public final class DMAAddressSpace: Sendable {
     var mappedBytes: UInt64 = 0
   }
 
+  private struct Channel {
+    let progress: ChannelProgress
+    /// Ends what is done on behalf of an owner who does not look.
+    let reap: @Sendable () -> Void
+  }
+
   private struct Limbo {
     let backing: DMABacking
-    var marks: [(channel: ChannelProgress, position: UInt32)]
+    var marks: [Mark]
+  }
+
+  /// How far a channel must be before what it was told of by then is untouched.
+  struct Mark: Sendable {
+    let channel: ChannelProgress
+    let position: UInt32
+    var isPassed: Bool { channel.hasRetired(position) }
   }
 
   /// The address space of `transport`, cut at the engine's `addressWidth` in bits.
@@ -90,7 +105,11 @@ public final class DMAAddressSpace: Sendable {
         throw VFIOError.system(device: transport.name, error: error)
       }
       try transport.mapDMA(backing.region, at: iova, permissions: permissions)
-      state.withLock { $0.mappedBytes += size }
+      state.withLock { state in
+        state.mappedBytes += size
+        let place = state.live.firstIndex { $0.iova > iova } ?? state.live.endIndex
+        state.live.insert(backing, at: place)
+      }
       return DMABuffer(backing: backing, space: self, byteCount: byteCount)
     } catch {
       state.withLock { $0.allocator.free(iova, size: size) }
@@ -101,14 +120,18 @@ public final class DMAAddressSpace: Sendable {
   // MARK: - What is in flight keeps its memory
 
   /// Counts a channel's descriptors from now on.
-  package func attach(_ channel: ChannelProgress) {
-    state.withLock { $0.channels.append(channel) }
+  ///
+  /// `reap` ends what is done when the channel's owner may not be looking.
+  package func attach(
+    _ channel: ChannelProgress, reap: @escaping @Sendable () -> Void = {}
+  ) {
+    state.withLock { $0.channels.append(Channel(progress: channel, reap: reap)) }
   }
 
   /// The channel's engine is stopped for good and touches nothing any more.
   package func detach(_ channel: ChannelProgress) {
     state.withLock { state in
-      state.channels.removeAll { $0 === channel }
+      state.channels.removeAll { $0.progress === channel }
       for index in state.limbo.indices {
         state.limbo[index].marks.removeAll { $0.channel === channel }
       }
@@ -116,12 +139,71 @@ public final class DMAAddressSpace: Sendable {
     sweep()
   }
 
+  /// Where every channel must be before what is enqueued now is done.
+  func marks() -> [Mark] {
+    state.withLock { state in
+      state.channels.compactMap { channel in
+        channel.progress.isIdle
+          ? nil : Mark(channel: channel.progress, position: channel.progress.enqueuedPosition)
+      }
+    }
+  }
+
+  /// Waits until no engine works on what was submitted so far; false when `deadline` passes first.
+  func settle(until deadline: Deadline) -> Bool {
+    let waiting = state.withLock { state in
+      state.channels.map { channel in
+        (
+          channel.reap,
+          Mark(channel: channel.progress, position: channel.progress.submittedPosition)
+        )
+      }
+    }
+    return deadline.poll { () throws(Never) in
+      for (reap, mark) in waiting where !mark.isPassed { reap() }
+      return waiting.allSatisfy { $0.1.isPassed }
+    }
+  }
+
+  /// Reserves addresses for memory that is not this object's.
+  func reserve(_ size: UInt64) throws(VFIOError) -> UInt64 {
+    guard
+      let iova = state.withLock({ $0.allocator.allocate(size: size, alignment: pageSize) })
+    else { throw .iovaExhausted(device: transport.name, size: size) }
+    return iova
+  }
+
+  /// Takes reserved addresses back.
+  func release(_ iova: UInt64, size: UInt64) {
+    state.withLock { $0.allocator.free(iova, size: size) }
+  }
+
+  /// The smallest piece that can be mapped, in bytes.
+  var granularity: UInt64 { pageSize }
+
+  /// The buffer that `slice` lies in, nil when none does.
+  ///
+  /// Whoever holds the answer keeps the memory.
+  func backing(of slice: DMASlice) -> DMABacking? {
+    state.withLock { state in
+      var (low, high) = (0, state.live.count)
+      while low < high {
+        let middle = (low + high) / 2
+        if state.live[middle].iova <= slice.iova { low = middle + 1 } else { high = middle }
+      }
+      guard low > 0 else { return nil }
+      let candidate = state.live[low - 1]
+      let offset = slice.iova - candidate.iova
+      return offset <= candidate.size && UInt64(slice.count) <= candidate.size - offset
+        ? candidate : nil
+    }
+  }
+
   /// Takes a buffer whose owner ended.
   func retire(_ backing: DMABacking) {
+    let marks = marks()
     state.withLock { state in
-      let marks = state.channels.compactMap { channel in
-        channel.isIdle ? nil : (channel: channel, position: channel.enqueuedPosition)
-      }
+      state.live.removeAll { $0 === backing }
       state.limbo.append(Limbo(backing: backing, marks: marks))
     }
     sweep()
@@ -133,7 +215,7 @@ public final class DMAAddressSpace: Sendable {
       guard !state.limbo.isEmpty else { return [] }
       var passed: [DMABacking] = []
       state.limbo.removeAll { entry in
-        guard entry.marks.allSatisfy({ $0.channel.hasRetired($0.position) }) else { return false }
+        guard entry.marks.allSatisfy(\.isPassed) else { return false }
         passed.append(entry.backing)
         return true
       }

@@ -62,7 +62,8 @@ public struct NetDmaPollResult: Hashable, Sendable {
   /// Writes a copy into the ring; false when it does not fit now.
   ///
   /// - Parameters:
-  ///   - source: What to copy.
+  ///   - source: What to copy: at most `maximumDescriptorSize` times one less than `capacity`, else
+  ///     this traps.
   ///   - destination: Where to; as long as the source, else this traps. Ranges that overlap give
   ///     undefined bytes, as on the engine.
   ///   - token: Names the operation in its completion.

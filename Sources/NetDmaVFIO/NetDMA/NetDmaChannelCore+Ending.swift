@@ -45,21 +45,25 @@ extension NetDmaChannelCore {
   /// What calls on a channel that is gone throw.
   var gone: NetDmaError { goneCause.withLock { $0 } }
 
-  /// Waits until everything submitted has ended; false when that cannot be, or not by `deadline`.
+  /// Ends what is done on a polled channel whose owner may have stopped polling.
   ///
-  /// For a polled channel, whose owner may have stopped polling, it reaps with the gate held; an
-  /// interrupt-driven one goes on being reaped by its DPC.
+  /// An interrupt-driven one goes on being reaped by its DPC.
+  func reapForOwner() {
+    guard mode == .polled else { return }
+    gate.withExclusive { phase in
+      if phase == .open { takeFinished() }
+      return (next: phase, result: ())
+    }
+    // What cannot be recovered here is left to the owner's next call, which escalates.
+    if memory.loadCompletion().state == .halted { _ = try? recover(.halted) }
+  }
+
+  /// Waits until everything submitted has ended; false when that cannot be, or not by `deadline`.
   func drain(until deadline: Deadline) -> Bool {
     deadline.poll { () throws(Never) -> Bool in
       if progress.retiredPosition == progress.submittedPosition { return true }
       if gate.current == .suspended { return true }
-      if mode == .polled {
-        gate.withExclusive { phase in
-          if phase == .open { takeFinished() }
-          return (next: phase, result: ())
-        }
-        if memory.loadCompletion().state == .halted, (try? recover(.halted)) == nil { return true }
-      }
+      reapForOwner()
       return progress.retiredPosition == progress.submittedPosition
     } && progress.retiredPosition == progress.submittedPosition
   }

@@ -53,7 +53,7 @@ extension NetDmaInterface {
         mode: mode,
         attributes: attributes, memory: memory, progress: progress, gate: ChannelGate(),
         logger: logger, handler: handler)
-      attributes.addressSpace.attach(progress)
+      attributes.addressSpace.attach(progress) { [weak core] in core?.reapForOwner() }
       channels.install(core)
       do throws(NetDmaError) {
         try core.proveAlive(milliseconds: Int(options.firstDescriptor / .milliseconds(1)))
@@ -114,6 +114,8 @@ extension NetDmaInterface {
       core.close(cause) { core.provider.freeDmaChannel(core.grant.context) }
       if core.mode == .interrupt { maintenance.tellClientNow(of: core) }
       core.attributes.addressSpace.detach(core.progress)
+      let statistics = core.counters.snapshot
+      ended.withLock { $0 = $0 + statistics }
       return Int(core.counters.failed.load(ordering: .relaxed) &- failedBefore)
     }
   }

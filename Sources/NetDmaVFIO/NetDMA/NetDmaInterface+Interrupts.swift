@@ -61,6 +61,12 @@ extension NetDmaInterface {
     if count > 1 { core.counters.merged.addShared(count - 1) }
   }
 
+  /// The sum over every channel that was ever allocated.
+  public var statistics: NetDmaChannelStatistics {
+    let live = channels.all().reduce(NetDmaChannelStatistics()) { $0 + $1.counters.snapshot }
+    return live + ended.withLock { $0 }
+  }
+
   /// ISR and DPC calls for channels that were gone.
   public var staleCalls: UInt64 { channels.staleCalls.load(ordering: .relaxed) }
 }

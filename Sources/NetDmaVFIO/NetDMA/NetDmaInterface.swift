@@ -31,6 +31,8 @@ public final class NetDmaInterface: Sendable {
   let providers = Mutex(ProviderTable())
   let maintenance: MaintenanceThread
   let pnp = NetDmaPnPHub()
+  /// What channels that are gone have done.
+  let ended = Mutex(NetDmaChannelStatistics())
   /// Held while a device is reset, with the gates of its channels.
   let deviceResets = Mutex<Void>(())
   let watchdogNanoseconds: UInt64

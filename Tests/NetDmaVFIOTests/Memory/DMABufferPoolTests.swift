@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import NetDmaMock
+import NetDmaVFIO
+import Testing
+
+struct DMABufferPoolTests {
+  @Test("every buffer is handed out once, none overlaps another, and a returned one comes again")
+  func take() throws {
+    let bench = try EngineBench()
+    let pool = try DMABufferPool(in: bench.engine.addressSpace, bufferSize: 100, capacity: 3)
+    var slices: [DMASlice] = []
+    do {
+      let a = pool.take()
+      let b = pool.take()
+      let c = pool.take()
+      let d = pool.take()
+      slices = [a?.slice, b?.slice, c?.slice].compactMap(\.self)
+      let isEmpty = d == nil
+      #expect(isEmpty)
+      #expect(pool.available == 0)
+      // The buffers live at least until here.
+      #expect([a?.count, b?.count, c?.count] == [100, 100, 100])
+    }
+    #expect(slices.count == 3 && slices.allSatisfy { $0.count == 100 })
+    let sorted = slices.map(\.iova).sorted()
+    #expect(sorted[1] - sorted[0] >= 128 && sorted[2] - sorted[1] >= 128)
+    #expect(pool.available == 3)
+  }
+
+  @Test("a buffer that is returned in flight is handed out only when the engine has passed it")
+  func inFlight() throws {
+    let bench = try EngineBench()
+    let pool = try DMABufferPool(in: bench.engine.addressSpace, bufferSize: 4096, capacity: 1)
+    var channel = try bench.open(.polled)
+    do {
+      guard let buffer = pool.take() else {
+        Issue.record("the pool is empty")
+        return
+      }
+      let sent = channel.enqueueCopy(
+        from: bench.memory.source(0..<4096), to: buffer.slice, token: 1)
+      #expect(sent)
+    }
+    #expect(pool.available == 0)
+    try channel.submit()
+    _ = try pollAll(&channel, 1)
+    #expect(pool.available == 1)
+  }
+
+  @Test("what is written to a buffer is what the engine copies")
+  func contents() throws {
+    let bench = try EngineBench()
+    let pool = try DMABufferPool(
+      in: bench.engine.addressSpace, bufferSize: 64, capacity: 2, pages: .huge2MiB)
+    var channel = try bench.open(.polled)
+    guard var buffer = pool.take() else {
+      Issue.record("the pool is empty")
+      return
+    }
+    buffer.withMutableBytes { span in
+      for index in 0..<64 {
+        span.storeBytes(of: UInt8(index), toByteOffset: index, as: UInt8.self)
+      }
+    }
+    let sent = channel.enqueueCopy(from: buffer.slice, to: bench.memory.target(0..<64), token: 1)
+    #expect(sent)
+    try channel.submit()
+    _ = try pollAll(&channel, 1)
+    #expect(bench.memory.targetBytes(0..<64) == (0..<64).map { UInt8($0) })
+  }
+
+  @Test("an impossible size is refused", arguments: [(0, 1), (1, 0), (-1, 5), (Int.max, 2)])
+  func impossible(size: Int, count: Int) throws {
+    let bench = try EngineBench()
+    #expect(throws: VFIOError.self) {
+      _ = try DMABufferPool(in: bench.engine.addressSpace, bufferSize: size, capacity: count)
+    }
+  }
+}
