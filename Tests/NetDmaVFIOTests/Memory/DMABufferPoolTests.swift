@@ -20,7 +20,8 @@ struct DMABufferPoolTests {
       #expect(isEmpty)
       #expect(pool.available == 0)
       // The buffers live at least until here.
-      #expect([a?.count, b?.count, c?.count] == [100, 100, 100])
+      let counts = [a?.count, b?.count, c?.count]
+      #expect(counts == [100, 100, 100])
     }
     #expect(slices.count == 3 && slices.allSatisfy { $0.count == 100 })
     let sorted = slices.map(\.iova).sorted()
