@@ -60,7 +60,7 @@ final class MaintenanceThread: Sendable {
 
   /// As `tellClient(of:)`; afterwards the handler was called, and does not run.
   func tellClientNow(of core: NetDmaChannelCore) {
-    if thread.withLock({ $0?.isCurrent ?? true }) { return Self.tell(core) }
+    if thread.withLock({ $0?.isCurrent ?? true }) { return Self.tell(core, nil) }
     let told = Signal()
     request(.tellClient(core, told))
     told.wait()
@@ -126,24 +126,32 @@ final class MaintenanceThread: Sendable {
   private static func serve(_ request: Request, _ interface: NetDmaInterface?) {
     switch request {
     case .tellClient(let core, let told):
-      tell(core)
+      tell(core, interface)
       told?.set()
     case .recover(let core):
       if let interface { recover(core, .halted, interface) }
     case .end(let core, let error):
       interface?.end(core, error)
-      tell(core)
+      tell(core, interface)
     case .failProvider(let handle, let diagnose):
       interface?.providerFailed(handle, diagnose())
     }
   }
 
-  /// Calls the handler for what control operations ended, unless a DPC is about to.
-  private static func tell(_ core: NetDmaChannelCore) {
-    while core.hasMail {
-      // Whoever is in the lane looks there first, or is done with it soon.
-      if case .halted = core.reapForDpc() { return }
-      if core.hasMail { netdma_yield() }
+  /// Calls the handler for what ended and nobody told of, unless somebody else does now.
+  private static func tell(_ core: NetDmaChannelCore, _ interface: NetDmaInterface?) {
+    while true {
+      switch core.reapForDpc() {
+      case .busy:
+        // It leaves soon, perhaps without having seen what is new.
+        netdma_yield()
+      case .halted:
+        guard let interface else { return }
+        do throws(NetDmaError) { try interface.recover(core, .halted) } catch {
+          // The channel was ended; the next turn tells its client.
+        }
+      case .completed, .held: return
+      }
     }
   }
 
@@ -158,6 +166,7 @@ final class MaintenanceThread: Sendable {
     _ interface: NetDmaInterface, before: [NetDmaChannelHandle: Stall], watchdog: Duration
   ) -> [NetDmaChannelHandle: Stall] {
     var stalls: [NetDmaChannelHandle: Stall] = [:]
+    for space in interface.addressSpaces { space.sweep() }
     for core in interface.channels.all() where core.mode == .interrupt {
       let phase = core.gate.current
       guard phase == .open || phase == .needsStart else { continue }
@@ -179,7 +188,7 @@ final class MaintenanceThread: Sendable {
           "completions without an interrupt",
           metadata: ["provider": "\(core.providerName)", "operations": "\(count)"])
       case .halted: recover(core, .halted, interface)
-      case .held: stalls[core.handle] = stall
+      case .busy, .held: stalls[core.handle] = stall
       }
     }
     return stalls
@@ -189,13 +198,9 @@ final class MaintenanceThread: Sendable {
     _ core: NetDmaChannelCore, _ cause: NetDmaChannelCore.RecoveryCause,
     _ interface: NetDmaInterface
   ) {
-    do throws(NetDmaError) {
-      try interface.recover(core, cause)
-      // What ended while the gate was held found no reaper.
-      if case .halted = core.reapForDpc() { try interface.recover(core, .halted) }
-    } catch {
-      // The channel was ended and its client told.
+    do throws(NetDmaError) { try interface.recover(core, cause) } catch {
+      // The channel was ended; its client is told below.
     }
-    tell(core)
+    tell(core, interface)
   }
 }

@@ -126,7 +126,9 @@ public struct DMACompletion: Sendable {
     case completed(Int)
     /// The engine halted: recovery is due.
     case halted
-    /// A control operation holds the channel and will reap.
+    /// Another reaper is in the lane; it may have looked before what is new now.
+    case busy
+    /// A control operation holds the channel, or the channel is closed.
     case held
   }
 
@@ -134,7 +136,7 @@ public struct DMACompletion: Sendable {
   ///
   /// What control operations ended is older, so it is told first.
   func reapForDpc() -> Reaped {
-    guard gate.enterReaper() else { return .held }
+    guard gate.enterReaper() else { return .busy }
     defer { gate.leaveReaper() }
     // The phase first: whoever sees the gate open again sees what was left before that, too.
     let phase = gate.current

@@ -66,8 +66,9 @@ extension NetDmaInterface {
     return core
   }
 
-  /// Has the client told, soon and on another thread, of what a control operation ended.
+  /// Has the client told, soon and on another thread, of what a control operation ended, and of what
+  /// ended during it, whose DPC was kept out.
   func tellClient(of core: NetDmaChannelCore) {
-    if core.mode == .interrupt, core.hasMail { maintenance.tellClient(of: core) }
+    if core.mode == .interrupt { maintenance.tellClient(of: core) }
   }
 }

@@ -64,6 +64,11 @@ public final class NetDmaInterface: Sendable {
   /// NetDmaGetVersion: major in the high, minor in the low 16 bits.
   public static func getVersion() -> NetDmaVersion { .current }
 
+  /// Where the buffers of started providers live.
+  var addressSpaces: [DMAAddressSpace] {
+    providers.withLock { $0.entries.values.compactMap { $0.state.attributes?.addressSpace } }
+  }
+
   /// The CPUs that channels are spread over.
   var cpus: [Int] { options.cpus.isEmpty ? ProcessorSet.available() : options.cpus }
 }

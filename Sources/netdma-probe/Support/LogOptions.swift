@@ -21,10 +21,10 @@ struct LogOptions: ParsableArguments {
   @Flag(name: .shortAndLong, help: "Show each step, like --log-level debug.")
   var verbose = false
 
-  /// A logger to standard error; warnings and worse unless more is asked for.
-  func makeLogger() -> Logger {
+  /// A logger to standard error; `standard` and worse unless more is asked for.
+  func makeLogger(standard: Logger.Level = .warning) -> Logger {
     var logger = Logger(label: "netdma-probe") { StreamLogHandler.standardError(label: $0) }
-    logger.logLevel = level?.value ?? (verbose ? .debug : .warning)
+    logger.logLevel = level?.value ?? (verbose ? .debug : standard)
     return logger
   }
 }

@@ -8,7 +8,7 @@ import Synchronization
 ///
 /// Each copy in flight has a place of its own in two buffers: the source is filled with a pattern
 /// that only this copy has, the destination lies between guard bytes.
-struct CopyVerifier {
+struct CopyVerifier: Sendable {
   struct Plan: Sendable {
     /// Copies to make.
     var count = 1000
@@ -24,6 +24,8 @@ struct CopyVerifier {
     var depth = 16
     /// How long a copy may take.
     var timeout: Duration = .seconds(10)
+    /// Whether some copies name memory that the device must not reach, and must fail.
+    var injectsFaults = false
   }
 
   struct Summary: Sendable {
@@ -32,12 +34,30 @@ struct CopyVerifier {
     var mismatches = 0
     var guardViolations = 0
     var failed = 0
+    /// Copies that were made to fail, and those of them that did as they should.
+    var faultsInjected = 0
+    var faultsReported = 0
     var seconds = 0.0
     var statistics = NetDmaChannelStatistics()
     /// Said once for each of the first few problems.
     var notes: [String] = []
 
-    var isClean: Bool { mismatches == 0 && guardViolations == 0 && failed == 0 }
+    var isClean: Bool {
+      mismatches == 0 && guardViolations == 0 && failed == 0 && faultsInjected == faultsReported
+    }
+
+    /// Adds what another channel did.
+    mutating func add(_ other: Summary) {
+      copies += other.copies
+      bytes += other.bytes
+      mismatches += other.mismatches
+      guardViolations += other.guardViolations
+      failed += other.failed
+      faultsInjected += other.faultsInjected
+      faultsReported += other.faultsReported
+      statistics = statistics + other.statistics
+      for text in other.notes { note(text) }
+    }
 
     mutating func note(_ text: String) {
       if notes.count < 8 { notes.append(text) }
@@ -47,18 +67,31 @@ struct CopyVerifier {
   let engine: DMAEngine
   let plan: Plan
 
-  /// Runs the plan; `isStopped` ends it early and `progress` hears of it now and then.
-  func run(isStopped: () -> Bool, progress: (Int) -> Void) throws -> Summary {
-    var summary = Summary()
-    var generator = SeededGenerator(seed: plan.seed)
+  /// Runs the plan, all channels at once; `isStopped` ends it early and `progress` hears now and
+  /// then, on the caller's thread, how many copies have ended.
+  func run(
+    isStopped: @escaping @Sendable () -> Bool, progress: (Int) -> Void
+  ) throws -> Summary {
     let begin = Deadline.now()
-    let channels = min(plan.channels, engine.device.channelCount)
+    let channels = min(plan.channels, engine.device.channelCount, plan.count)
+    let results = Results(waitingFor: channels)
+    // Addresses of a buffer that is gone: the IOMMU, or what stands for it, refuses them. No channel
+    // is open yet, so nothing keeps the buffer.
+    let hole = try engine.allocate(byteCount: plan.maximumSize).slice
+    var threads: [ChannelThread] = []
     for number in 0..<channels {
       let share = plan.count / channels + (number < plan.count % channels ? 1 : 0)
-      guard share > 0, !isStopped() else { continue }
-      try run(
-        share, &generator, &summary, isStopped: isStopped, progress: progress)
+      threads.append(
+        try ChannelThread(number) {
+          // Each channel draws from a sequence of its own, so that a seed gives the same copies.
+          var generator = SeededGenerator(seed: plan.seed &+ UInt64(number) &* 0x9e37_79b9)
+          results.post { try run(share, hole: hole, &generator, results, isStopped: isStopped) }
+        })
     }
+    while !results.wait(for: .milliseconds(100)) { progress(results.ended) }
+    // Joins them.
+    threads.removeAll()
+    var summary = try results.total()
     summary.seconds = Double(Deadline.now() - begin) / 1e9
     return summary
   }
@@ -70,15 +103,20 @@ struct CopyVerifier {
     var targetOffset: Int
     var pattern: BytePattern
     var deadline: Deadline
+    var fault: Fault?
   }
+
+  /// The side of a copy that the device must not reach.
+  private enum Fault { case source, target }
 
   private static let guardBytes = 64
   private static let guardValue: UInt8 = 0xa5
 
   private func run(
-    _ count: Int, _ generator: inout SeededGenerator, _ summary: inout Summary,
-    isStopped: () -> Bool, progress: (Int) -> Void
-  ) throws {
+    _ count: Int, hole: DMASlice, _ generator: inout SeededGenerator, _ results: Results,
+    isStopped: () -> Bool
+  ) throws -> Summary {
+    var summary = Summary()
     let inbox = CompletionInbox()
     var channel = try engine.openChannel(mode: plan.polls ? .polled : .interrupt) {
       inbox.post($0)
@@ -98,17 +136,20 @@ struct CopyVerifier {
         let flight = prepare(
           place: place, stride: stride, &generator, &source, &target, isFirst: started < 2)
         let token = UInt64(started)
+        let from = source.slice(flight.sourceOffset..<flight.sourceOffset + flight.size)
+        let to = target.slice(flight.targetOffset..<flight.targetOffset + flight.size)
+        let refused = hole.slice(0..<flight.size)
         guard
           channel.enqueueCopy(
-            from: source.slice(flight.sourceOffset..<flight.sourceOffset + flight.size),
-            to: target.slice(flight.targetOffset..<flight.targetOffset + flight.size),
-            token: token)
+            from: flight.fault == .source ? refused : from,
+            to: flight.fault == .target ? refused : to, token: token)
         else {
           // The ring is full: the places are free again when something completes.
           free.append(place)
           break
         }
         flying[token] = flight
+        if flight.fault != nil { summary.faultsInjected += 1 }
         started += 1
         // Sometimes a batch, sometimes one by one.
         if generator.next() % 4 == 0 { try channel.submit() }
@@ -124,10 +165,11 @@ struct CopyVerifier {
         check(flight, completion, source, target, stride: stride, &summary)
         free.append(flight.place)
         ended += 1
-        if ended % 256 == 0 { progress(summary.copies) }
+        results.countEnded()
       }
     }
-    summary.statistics = summary.statistics + channel.statistics
+    summary.statistics = channel.statistics
+    return summary
   }
 
   /// Chooses a copy and writes its source and guards.
@@ -141,6 +183,8 @@ struct CopyVerifier {
     let sourceOffset = start + Int(generator.next() % 4096)
     let targetOffset = start + Int(generator.next() % 4096)
     let pattern = BytePattern(seed: generator.next())
+    let draw = generator.next() % 16
+    let fault: Fault? = plan.injectsFaults && draw < 2 ? (draw == 0 ? .source : .target) : nil
     source.withMutableBytes { span in
       unsafe span.withUnsafeMutableBytes { bytes in
         // The ranges lie in this copy's place, whose stride has room for them.
@@ -153,11 +197,17 @@ struct CopyVerifier {
           unsafe bytes[targetOffset - offset] = Self.guardValue
           unsafe bytes[targetOffset + size + offset - 1] = Self.guardValue
         }
+        // What must not be written is guarded from end to end.
+        if fault != nil {
+          for offset in targetOffset..<targetOffset + size {
+            unsafe bytes[offset] = Self.guardValue
+          }
+        }
       }
     }
     return Flight(
       place: place, size: size, sourceOffset: sourceOffset, targetOffset: targetOffset,
-      pattern: pattern, deadline: Deadline(after: plan.timeout))
+      pattern: pattern, deadline: Deadline(after: plan.timeout), fault: fault)
   }
 
   /// Mostly small, some long, a few above the engine's transfer limit; the first two are the limits.
@@ -200,6 +250,7 @@ struct CopyVerifier {
     _ flight: Flight, _ completion: DMACompletion, _ source: borrowing DMABuffer,
     _ target: borrowing DMABuffer, stride: Int, _ summary: inout Summary
   ) {
+    if let fault = flight.fault { return check(fault, flight, completion, target, &summary) }
     if let error = completion.error {
       summary.failed += 1
       summary.note("\(error)")
@@ -228,6 +279,85 @@ struct CopyVerifier {
       summary.guardViolations += 1
       summary.note("Copy \(completion.token) of \(flight.size) bytes wrote outside its target.")
     }
+  }
+}
+
+extension CopyVerifier {
+  /// Checks that a copy that had to fail did, for the right reason, and wrote nothing.
+  private func check(
+    _ fault: Fault, _ flight: Flight, _ completion: DMACompletion, _ target: borrowing DMABuffer,
+    _ summary: inout Summary
+  ) {
+    let expected: ChannelError =
+      fault == .source ? [.readData, .sourceAddress] : [.writeData, .destinationAddress]
+    guard case .channelError(_, let errors, _, _, _) = completion.error,
+      !errors.isDisjoint(with: expected)
+    else {
+      let outcome = completion.error.map { "\($0)" } ?? "It was reported as done."
+      summary.note("Copy \(completion.token) had to fail on its \(fault). \(outcome)")
+      return
+    }
+    let range = flight.targetOffset..<flight.targetOffset + flight.size
+    let isUntouched = target.withBytes { span in
+      unsafe span.withUnsafeBytes { bytes in
+        // The range lies in the copy's place.
+        range.allSatisfy { unsafe bytes[$0] == Self.guardValue }
+      }
+    }
+    guard isUntouched else {
+      summary.guardViolations += 1
+      summary.note("Copy \(completion.token) failed, but wrote to its target.")
+      return
+    }
+    summary.faultsReported += 1
+  }
+}
+
+/// A channel's thread, joined when the last reference ends.
+private final class ChannelThread: Sendable {
+  private let thread: PinnedThread
+  init(_ number: Int, _ body: @escaping @Sendable () -> Void) throws(SystemCallError) {
+    thread = try PinnedThread(name: "verify/\(number)") { _ in body() }
+  }
+}
+
+/// What the channels' threads found.
+private final class Results: Sendable {
+  private struct State {
+    var missing: Int
+    var summary = CopyVerifier.Summary()
+    var failure: (any Error)?
+  }
+  private let state: Mutex<State>
+  private let count = Atomic<Int>(0)
+  private let isComplete = Signal()
+
+  init(waitingFor count: Int) { state = Mutex(State(missing: count)) }
+
+  /// Copies that have ended.
+  var ended: Int { count.load(ordering: .relaxed) }
+  func countEnded() { count.add(1, ordering: .relaxed) }
+
+  func post(_ body: () throws -> CopyVerifier.Summary) {
+    let result = Result { try body() }
+    let missing = state.withLock { state in
+      switch result {
+      case .success(let summary): state.summary.add(summary)
+      case .failure(let error): state.failure = state.failure ?? error
+      }
+      state.missing -= 1
+      return state.missing
+    }
+    if missing == 0 { isComplete.set() }
+  }
+
+  func wait(for duration: Duration) -> Bool { isComplete.wait(for: duration) }
+
+  /// The sum, or the first error.
+  func total() throws -> CopyVerifier.Summary {
+    let (summary, failure) = state.withLock { ($0.summary, $0.failure) }
+    if let failure { throw failure }
+    return summary
   }
 }
 

@@ -13,12 +13,15 @@ struct VerifyCommand: ParsableCommand {
       Sizes run from one byte to --max-size, above the engine's own transfer limit too; source and \
       destination have any alignment, and guard bytes on both sides of each destination are \
       checked. Completions come by interrupt unless --poll is given. A copy that does not come \
-      back within 10 seconds is an error with the channel's registers in it.
+      back within 10 seconds is an error with the channel's registers in it. With --faults one \
+      copy in eight has a side that the IOMMU (or the emulated device) must refuse: exactly those \
+      must fail, and none of them may write.
 
       EXAMPLES
         netdma-probe verify --mock
         netdma-probe verify --device 0000:00:04.0 --count 10000
         netdma-probe verify --vfio-user /run/ioat.sock --poll --json
+        netdma-probe verify --device 0000:00:04.0 --channels 2 --faults
 
       The exit status is 0 only if every copy matched and, unless --poll is given, at least one \
       interrupt came.
@@ -42,6 +45,11 @@ struct VerifyCommand: ParsableCommand {
   @Option(help: ArgumentHelp("Channels to use (all by default).", valueName: "n"))
   var channels: Int?
 
+  @Flag(
+    name: .customLong("faults"),
+    help: "Make some copies name memory that the device must not reach; only they may fail.")
+  var injectsFaults = false
+
   @Flag(help: "Print one JSON object.")
   var json = false
 
@@ -60,13 +68,15 @@ struct VerifyCommand: ParsableCommand {
   func run() throws {
     try reportingErrors {
       let stop = try StopRequest()
-      let logger = log.makeLogger()
+      // Recoveries are what --faults is for.
+      let logger = log.makeLogger(standard: injectsFaults ? .error : .warning)
       let engine = try DMAEngine(
         transport: try device.open(logger: logger), options: engineOptions, logger: logger)
       let seed = seed ?? UInt64.random(in: 0...UInt64(UInt32.max))
       let channelCount = min(channels ?? engine.device.channelCount, engine.device.channelCount)
       let plan = CopyVerifier.Plan(
-        count: count, maximumSize: maximumSize, polls: polls, seed: seed, channels: channelCount)
+        count: count, maximumSize: maximumSize, polls: polls, seed: seed, channels: channelCount,
+        injectsFaults: injectsFaults)
       let meter = ProgressMeter(total: count, label: "copies")
       let summary = try namingDeviceLoss(of: engine.device.transport) {
         defer { meter.finish() }

@@ -20,9 +20,13 @@ struct VerifyReport: Encodable {
   let interrupts: UInt64
   let isrCalls: UInt64
   let dpcCalls: UInt64
+  let faultsInjected: Int
+  let faultsReported: Int
   let spuriousInterrupts: UInt64
+  let lateInterrupts: UInt64
   let mergedInterrupts: UInt64
   let lostInterrupts: UInt64
+  let lostCompletions: UInt64
   let descriptors: UInt64
   let doorbells: UInt64
   let resets: UInt64
@@ -32,8 +36,9 @@ struct VerifyReport: Encodable {
 
   enum CodingKeys: String, CodingKey {
     case schema, command, transport, device, cbVersion, channels, mode, seed, copies, bytes,
-      mismatches, guardViolations, failed, interrupts, isrCalls, dpcCalls, spuriousInterrupts,
-      mergedInterrupts, lostInterrupts, descriptors, doorbells, resets, seconds, notes, ok
+      mismatches, guardViolations, failed, faultsInjected, faultsReported, interrupts, isrCalls,
+      dpcCalls, spuriousInterrupts, lateInterrupts, mergedInterrupts, lostInterrupts,
+      lostCompletions, descriptors, doorbells, resets, seconds, notes, ok
   }
 
   init(engine: DMAEngine, plan: CopyVerifier.Plan, summary: CopyVerifier.Summary) {
@@ -51,6 +56,10 @@ struct VerifyReport: Encodable {
     interrupts = summary.statistics.interrupts
     isrCalls = summary.statistics.isrCalls
     dpcCalls = summary.statistics.dpcCalls
+    faultsInjected = summary.faultsInjected
+    faultsReported = summary.faultsReported
+    lateInterrupts = summary.statistics.lateInterrupts
+    lostCompletions = summary.statistics.lostCompletions
     spuriousInterrupts = summary.statistics.spuriousInterrupts
     mergedInterrupts = summary.statistics.mergedInterrupts
     lostInterrupts = summary.statistics.lostInterrupts
@@ -76,12 +85,16 @@ struct VerifyReport: Encodable {
       copies:      \(copies) of \(bytes) bytes in \(tenths(seconds)) s, seed \(seed)
       mismatches:  \(mismatches)
       guards hit:  \(guardViolations)
-      failed:      \(failed)
+      failed:      \(failed)\(faultsInjected > 0 ? faults : "")
       completion:  \(mode), \(interrupts) interrupts, \(isrCalls) ISR calls, \(dpcCalls) DPC calls
       descriptors: \(descriptors) with \(doorbells) doorbells
       """)
     for note in notes { print("note:        \(note)") }
     print(ok ? "verified: every byte matched" : "NOT verified")
+  }
+
+  private var faults: String {
+    " besides \(faultsReported) of \(faultsInjected) that had to, \(resets) channel resets"
   }
 
   private func tenths(_ value: Double) -> String {
@@ -96,6 +109,10 @@ struct VerifyFailure: DiagnosticError {
 
   var what: String { "\(report.device) did not copy correctly." }
   var why: String {
+    if report.faultsReported != report.faultsInjected {
+      return "\(report.faultsInjected - report.faultsReported) copies that had to fail did not, or "
+        + "not as they should."
+    }
     if report.mismatches + report.guardViolations + report.failed > 0 {
       return
         "\(report.mismatches) copies differ from their source, \(report.guardViolations) wrote "
