@@ -113,7 +113,8 @@ struct DMAEngineTests {
 
   @Test("closing ends copies that are in flight, and later ones are refused")
   func close() async throws {
-    var options = EngineBench.options()
+    // The watchdog is not to end them before the test does.
+    var options = EngineBench.options(watchdog: .seconds(600))
     options.interface.drain = .milliseconds(50)
     let bench = try EngineBench(options: options)
     let memory = bench.memory
