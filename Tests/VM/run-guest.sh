@@ -105,8 +105,11 @@ echo 'root:x:0:' >/etc/group
 echo 'user:x:1000:' >>/etc/group
 ip link set lo up 2>/dev/null
 . /scenario.env
-sh /scenario.sh
-echo "SCENARIO-END status=$?"
+# Through a pipe, so that programs do not take the console for a person's terminal.
+{
+  sh /scenario.sh
+  echo "SCENARIO-END status=$?"
+} 2>&1 | cat
 poweroff -f
 INIT
 chmod +x "$guest/init"

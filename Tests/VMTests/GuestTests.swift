@@ -10,10 +10,12 @@ struct GuestTests {
   func verify() throws {
     let run = try Guest(scenario: "verify-vfio", functions: 2, environment: ["COUNT": "200"]).run()
     let reports = run.objects.filter { $0["command"] as? String == "verify" }
-    #expect(reports.count == 4)
+    #expect(reports.count == 6)
     for report in reports {
+      let faults = report["faultsInjected"] as? Int ?? -1
       #expect(report["transport"] as? String == "vfio")
-      #expect(report["copies"] as? Int == 200)
+      #expect((report["copies"] as? Int ?? 0) + faults == 200)
+      #expect(report["faultsReported"] as? Int == faults)
       #expect(report["mismatches"] as? Int == 0)
       #expect(report["guardViolations"] as? Int == 0)
       if report["mode"] as? String == "interrupt" {
@@ -21,6 +23,9 @@ struct GuestTests {
         #expect(report["dpcCalls"] as? Int ?? 0 > 0)
       }
     }
+    // Copies that the virtual IOMMU refused, by interrupt and polled.
+    #expect(reports.filter { $0["faultsInjected"] as? Int ?? 0 >= 6 }.count == 2)
+    #expect(run.evidence("faults") != nil && run.evidence("faults-poll") != nil)
     let devices = Set(reports.compactMap { $0["device"] as? String })
     #expect(devices.count == 2)
     for device in devices {

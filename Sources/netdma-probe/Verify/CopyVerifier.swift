@@ -128,13 +128,18 @@ struct CopyVerifier: Sendable {
     var target = try engine.allocate(byteCount: places * stride)
 
     var free = Array((0..<places).reversed())
+    // Which copies must fail: in the first bursts the first, the middle and the last one, on either
+    // side; then at random.
+    let bursts = plan.injectsFaults ? Self.faultBursts(places) : []
     var flying: [UInt64: Flight] = [:]
     var started = 0
     var ended = 0
     while ended < count {
       while started < count, !isStopped(), let place = free.popLast() {
+        let isBurst = started < bursts.count
         let flight = prepare(
-          place: place, stride: stride, &generator, &source, &target, isFirst: started < 2)
+          place: place, stride: stride, &generator, &source, &target, isFirst: started < 2,
+          fault: isBurst ? bursts[started] : randomFault(&generator))
         let token = UInt64(started)
         let from = source.slice(flight.sourceOffset..<flight.sourceOffset + flight.size)
         let to = target.slice(flight.targetOffset..<flight.targetOffset + flight.size)
@@ -152,7 +157,7 @@ struct CopyVerifier: Sendable {
         if flight.fault != nil { summary.faultsInjected += 1 }
         started += 1
         // Sometimes a batch, sometimes one by one.
-        if generator.next() % 4 == 0 { try channel.submit() }
+        if generator.next() % 4 == 0, !isBurst { try channel.submit() }
       }
       try channel.submit()
       if flying.isEmpty { break }
@@ -172,10 +177,24 @@ struct CopyVerifier: Sendable {
     return summary
   }
 
+  /// Bursts of `count` copies, with the first, the middle or the last one failing on each side.
+  private static func faultBursts(_ count: Int) -> [Fault?] {
+    [Fault.source, .target].flatMap { fault in
+      [0, count / 2, count - 1].flatMap { failing in
+        (0..<count).map { $0 == failing ? fault : nil }
+      }
+    }
+  }
+
+  private func randomFault(_ generator: inout SeededGenerator) -> Fault? {
+    let draw = generator.next() % 16
+    return plan.injectsFaults && draw < 2 ? (draw == 0 ? .source : .target) : nil
+  }
+
   /// Chooses a copy and writes its source and guards.
   private func prepare(
     place: Int, stride: Int, _ generator: inout SeededGenerator, _ source: inout DMABuffer,
-    _ target: inout DMABuffer, isFirst: Bool
+    _ target: inout DMABuffer, isFirst: Bool, fault: Fault?
   ) -> Flight {
     let size = randomSize(&generator, isFirst: isFirst)
     // Any offset within a page, so that every alignment of either side occurs.
@@ -183,8 +202,6 @@ struct CopyVerifier: Sendable {
     let sourceOffset = start + Int(generator.next() % 4096)
     let targetOffset = start + Int(generator.next() % 4096)
     let pattern = BytePattern(seed: generator.next())
-    let draw = generator.next() % 16
-    let fault: Fault? = plan.injectsFaults && draw < 2 ? (draw == 0 ? .source : .target) : nil
     source.withMutableBytes { span in
       unsafe span.withUnsafeMutableBytes { bytes in
         // The ranges lie in this copy's place, whose stride has room for them.

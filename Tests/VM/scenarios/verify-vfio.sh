@@ -47,4 +47,15 @@ for address in $devices; do
   done
 done
 dmesg | grep -i 'DMAR.*fault' && result iommu-faults fail
+
+# Now with copies that the IOMMU itself must refuse: the first, the middle and the last of bursts.
+for mode in '' --poll; do
+  name=faults${mode:+-poll}
+  # shellcheck disable=SC2086
+  if netdma-probe verify --device "${devices##* }" --count "${COUNT:-200}" --faults $mode --json; then
+    result "$name" ok
+  else
+    result "$name" fail "status $?"
+  fi
+done
 exit $failed
