@@ -2,6 +2,7 @@
 
 import CNetDma
 import Glibc
+import NetDmaVFIO
 import Synchronization
 
 /// What can go wrong when memory is made visible to a device model.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import NetDmaVFIO
 import Synchronization
 
 /// Applies a fault plan to descriptors; costs one load per descriptor while there is none.
