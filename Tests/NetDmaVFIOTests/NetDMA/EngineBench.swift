@@ -47,20 +47,17 @@ final class EngineBench: Sendable {
 /// Source and destination buffers that several threads may touch, each its own part.
 final class BenchMemory: @unchecked Sendable {
   // @unchecked: the tests hand out disjoint parts.
-  private var source: DMABuffer
-  private var target: DMABuffer
+  private let source: DMABuffer
+  private let target: DMABuffer
   let count: Int
 
   init(_ engine: DMAEngine, bytes: Int) throws {
     source = try engine.allocate(byteCount: bytes)
     target = try engine.allocate(byteCount: bytes)
     count = bytes
-    source.withMutableBytes { span in
-      for index in 0..<span.byteCount {
-        span.storeBytes(
-          of: UInt8(truncatingIfNeeded: index &* 167 &+ index >> 8), toByteOffset: index,
-          as: UInt8.self)
-      }
+    for index in 0..<bytes {
+      let byte = UInt8(truncatingIfNeeded: index &* 167 &+ index >> 8)
+      source.baseAddress.storeBytes(of: byte, toByteOffset: index, as: UInt8.self)
     }
   }
 
@@ -68,8 +65,8 @@ final class BenchMemory: @unchecked Sendable {
   func target(_ range: Range<Int>) -> DMASlice { target.slice(range) }
   func sourceBytes(_ range: Range<Int>) -> [UInt8] { Self.bytes(source, range) }
   func targetBytes(_ range: Range<Int>) -> [UInt8] { Self.bytes(target, range) }
-  func setSource(_ bytes: [UInt8], at offset: Int) { Self.set(&source, bytes, offset) }
-  func setTarget(_ bytes: [UInt8], at offset: Int) { Self.set(&target, bytes, offset) }
+  func setSource(_ bytes: [UInt8], at offset: Int) { Self.set(source, bytes, offset) }
+  func setTarget(_ bytes: [UInt8], at offset: Int) { Self.set(target, bytes, offset) }
   /// Whether the target holds what the source does.
   func matches(_ range: Range<Int>) -> Bool { sourceBytes(range) == targetBytes(range) }
   /// Whether the target is untouched.
@@ -83,12 +80,11 @@ final class BenchMemory: @unchecked Sendable {
       range.map { span.unsafeLoadUnaligned(fromByteOffset: $0, as: UInt8.self) }
     }
   }
-  private static func set(_ buffer: inout DMABuffer, _ bytes: [UInt8], _ offset: Int) {
-    buffer.withMutableBytes { span in
-      for (index, byte) in bytes.enumerated() {
-        span.storeBytes(of: byte, toByteOffset: offset + index, as: UInt8.self)
-      }
-    }
+  // Through the address: each caller has its own part of the buffer, which a mutating access to the
+  // whole would not know.
+  private static func set(_ buffer: borrowing DMABuffer, _ bytes: [UInt8], _ offset: Int) {
+    precondition(offset >= 0 && offset + bytes.count <= buffer.count)
+    (buffer.baseAddress + offset).copyMemory(from: bytes, byteCount: bytes.count)
   }
 }
 
