@@ -86,14 +86,31 @@ public struct DeviceProfile: Hashable, Sendable {
   /// Every PCI device id of an IOAT function, those before version 3 included, oldest part first.
   public static let deviceIDs = DevicePlatform.all.flatMap { $0.deviceIDs + $0.raidIDs }
 
+  /// Functions of the part with that name.
+  ///
+  /// - Throws: `ProfileError.unknownName`.
+  public static func functionCount(named name: String) throws(ProfileError) -> Int {
+    try platform(named: name).functionCount
+  }
+
+  /// Functions of the part that has the device id; nil for an id of no IOAT function.
+  public static func functionCount(deviceID id: UInt16) -> Int? {
+    DevicePlatform.all.first { $0.function(of: id) != nil }?.functionCount
+  }
+
+  private static func platform(named name: String) throws(ProfileError) -> DevicePlatform {
+    guard let platform = DevicePlatform.all.first(where: { $0.isNamed && $0.name == name }) else {
+      throw .unknownName(name: name, valid: names)
+    }
+    return platform
+  }
+
   /// A function of the part with that name.
   ///
   /// - Throws: `ProfileError.unknownName`, `.noSuchFunction`, `.noRAID`, and what concerns
   ///   `options`.
   public init(named name: String, options: Options = Options()) throws(ProfileError) {
-    guard let platform = DevicePlatform.all.first(where: { $0.isNamed && $0.name == name }) else {
-      throw .unknownName(name: name, valid: Self.names)
-    }
+    let platform = try Self.platform(named: name)
     if options.raid, platform.raid == .none {
       throw .noRAID(
         profile: name,
