@@ -25,43 +25,43 @@ public final class MockTransport: DeviceTransport {
     0...0xfedf_ffff, 0xfef0_0000...0xffff_ffff_ffff,
   ]
   /// The model behind the seam, for faults and figures.
-  public let model: IOATModel
+  public var model: IOATModel { function.model }
+  /// What the function is.
+  public var profile: DeviceProfile { function.profile }
 
   private let memory = LocalMemory()
-  private let interrupts = MockInterrupts()
-  private let configuration: Mutex<MockConfigurationSpace>
+  private let function: PCIFunction
   private let resetsToFail = Mutex(0)
 
-  /// A function that was just powered on: no bus mastering, no memory, no interrupt.
+  /// A function that was just powered on and opened: it decodes memory as under VFIO, and has no
+  /// bus mastering, no memory, no interrupt.
   ///
   /// - Throws: `VFIOError.system` when the kernel refuses a thread or an eventfd.
-  public init(
-    configuration: ModelConfiguration = ModelConfiguration(timing: .fast), name: String = "mock"
-  ) throws(VFIOError) {
+  public init(profile: DeviceProfile, name: String = "mock") throws(VFIOError) {
     self.name = name
     do throws(SystemCallError) {
-      model = try IOATModel(configuration: configuration, memory: memory, interrupts: interrupts)
+      function = try PCIFunction(profile, memory: memory, tableOwner: .host)
     } catch {
       throw .system(device: name, error: error)
     }
-    model.isBusMaster = false
-    self.configuration = Mutex(MockConfigurationSpace(model.configuration))
+  }
+
+  /// A function around an engine that is described by hand.
+  ///
+  /// - Throws: `VFIOError.system` when the kernel refuses a thread or an eventfd.
+  public convenience init(
+    configuration: ModelConfiguration = ModelConfiguration(timing: .fast), name: String = "mock"
+  ) throws(VFIOError) {
+    try self.init(profile: DeviceProfile(model: configuration), name: name)
   }
 
   deinit { model.stop() }
 
   // MARK: - Regions
 
-  private static let configurationSize: UInt64 = 4096
-
   /// BAR0 and configuration space exist; neither can be mapped.
   public func regionInfo(_ region: RegionIndex) throws(VFIOError) -> RegionInfo {
-    let size: UInt64 =
-      switch region {
-      case .bar0: UInt64(IOATModel.windowSize)
-      case .configuration: Self.configurationSize
-      default: 0
-      }
+    let size = function.size(of: region)
     return RegionInfo(size: size, isReadable: size > 0, isWritable: size > 0)
   }
 
@@ -81,36 +81,15 @@ public final class MockTransport: DeviceTransport {
     _ region: RegionIndex, at offset: UInt64, width: AccessWidth
   ) throws(VFIOError) -> UInt64 {
     try check(region, offset, width)
-    if region == .bar0 { return model.readRegister(Int(offset), width: width.rawValue) }
-    if model.faults.isRemoved { return .max >> UInt64(64 - 8 * width.rawValue) }
-    if offset & ~3 == Self.channelErrorInt {
-      return UInt64(model.channelErrorInt) >> (8 * (offset & 3))
-        & .max >> UInt64(64 - 8 * width.rawValue)
-    }
-    return configuration.withLock { $0.read(Int(offset), width: width.rawValue) }
+    return function.read(region, at: Int(offset), width: width.rawValue)
   }
-
-  /// CHANERR_INT in configuration space.
-  private static let channelErrorInt: UInt64 = 0x180
 
   /// Writes a register of the model or of configuration space.
   public func write(
     _ region: RegionIndex, at offset: UInt64, width: AccessWidth, value: UInt64
   ) throws(VFIOError) {
     try check(region, offset, width)
-    if region == .bar0 {
-      return model.writeRegister(Int(offset), width: width.rawValue, value: value)
-    }
-    if model.faults.isRemoved { return }
-    if offset & ~3 == Self.channelErrorInt {
-      return model.clearChannelErrorInt(UInt32(truncatingIfNeeded: value << (8 * (offset & 3))))
-    }
-    let isBusMaster = configuration.withLock { configuration in
-      configuration.write(Int(offset), width: width.rawValue, value: value)
-      return configuration.isBusMaster
-    }
-    model.isBusMaster = isBusMaster
-    interrupts.setBusMaster(isBusMaster)
+    function.write(region, at: Int(offset), width: width.rawValue, value: value)
   }
 
   /// Nothing can be mapped: register accesses have side effects.
@@ -162,35 +141,48 @@ public final class MockTransport: DeviceTransport {
 
   // MARK: - Interrupts
 
-  /// MSI-X vectors as configured; one of each other kind.
+  /// Vectors of an index, as the profile has them; 0 for a kind of interrupt that it lacks.
   public func interruptCount(_ index: IRQIndex) throws(VFIOError) -> Int {
-    index == .msix ? model.configuration.vectorCount : 1
+    function.interruptCount(index)
   }
 
-  /// Connects vectors; replaces what was connected.
+  /// Connects vectors; replaces what was connected, and enables the index as the kernel does.
+  ///
+  /// The caller keeps the eventfds open until they are replaced or disconnected.
   public func enableInterrupts(_ index: IRQIndex, eventFDs: [CInt]) throws(VFIOError) {
-    let count = try interruptCount(index)
+    let count = function.interruptCount(index)
     guard eventFDs.count <= count else {
       throw .missingFeature(device: name, feature: "\(eventFDs.count) vectors (it has \(count))")
     }
-    interrupts.connect(index, eventFDs)
+    if eventFDs.isEmpty { return function.disconnect(index) }
+    function.connect(
+      index,
+      (0..<count).map { vector in
+        guard eventFDs.indices.contains(vector), eventFDs[vector] >= 0 else { return nil }
+        return InterruptTarget(borrowing: eventFDs[vector])
+      })
   }
 
   /// Disconnects all vectors of the index.
   public func disableInterrupts(_ index: IRQIndex) throws(VFIOError) {
-    interrupts.connect(index, [])
+    function.disconnect(index)
   }
+
+  /// Unmasks the pin, which VFIO masks with every interrupt of it; a level that is still high fires
+  /// again.
+  public func unmaskPin() { function.setPinMask(false) }
 
   /// Signals the eventfd of a vector from here.
   public func triggerInterrupt(_ index: IRQIndex, vector: Int) throws(VFIOError) {
-    guard interrupts.trigger(index, vector: vector) else {
+    guard function.trigger(index, vector: vector) else {
       throw .missingFeature(device: name, feature: "connected interrupt vector \(vector)")
     }
   }
 
   // MARK: - Reset, and what befalls a device
 
-  /// Function-level reset: registers, interrupts and COMMAND as after power-on; mappings stay.
+  /// Function-level reset: registers, interrupts and bus mastering as after power-on; memory is
+  /// decoded if it was, and mappings stay.
   public func reset() throws(VFIOError) {
     let fails = resetsToFail.withLock { left in
       guard left > 0 else { return false }
@@ -203,18 +195,15 @@ public final class MockTransport: DeviceTransport {
         error: SystemCallError(call: "VFIO_DEVICE_RESET", subject: name, errno: .timedOut))
     }
     if model.faults.isRemoved { throw .deviceGone(device: name) }
-    interrupts.reset()
-    model.isBusMaster = false
-    model.reset()
-    configuration.withLock { $0 = MockConfigurationSpace(model.configuration) }
+    function.resetByHost(disconnecting: true)
   }
 
   /// Makes the next `count` resets fail with ETIMEDOUT.
   public func failNextResets(_ count: Int) { resetsToFail.withLock { $0 = max(0, count) } }
 
   /// The host wants the device back: signals the request notifier (IRQ index 4) if it is connected.
-  public func simulateRemovalRequest() { _ = interrupts.trigger(.request, vector: 0) }
+  public func simulateRemovalRequest() { _ = function.trigger(.request, vector: 0) }
 
   /// An uncorrectable bus error: signals the error notifier (IRQ index 3) if it is connected.
-  public func simulateFatalError() { _ = interrupts.trigger(.error, vector: 0) }
+  public func simulateFatalError() { _ = function.trigger(.error, vector: 0) }
 }

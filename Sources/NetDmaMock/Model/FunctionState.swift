@@ -103,10 +103,16 @@ final class FunctionState: Sendable {
   }
 
   /// Software re-armed the channel and no event waits.
+  ///
+  /// A vector that channels share stays pending: another channel's event may be behind it.
   func withdraw(channel: Int) {
     guard let msix else { return }
-    msix.withdrawPending(
-      vector: registers.withLock { messageVector(of: channel, $0.interruptControl) })
+    let control = registers.withLock { $0.interruptControl }
+    let isShared =
+      control & InterruptControlBit.vectorControl == 0
+      || configuration.channelCount > configuration.vectorCount
+    if configuration.channelCount > 1, isShared { return }
+    msix.withdrawPending(vector: messageVector(of: channel, control))
   }
 
   private func messageVector(of channel: Int, _ control: UInt8) -> Int {

@@ -1,46 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import NetDmaVFIO
-import Synchronization
 
-/// One emulated PCI function as a vfio-user server shows it: the model behind BAR0, configuration
-/// space, and the client's memory and interrupts.
+/// One emulated PCI function as a vfio-user server shows it: the function, and the client's memory.
+///
+/// The client owns the MSI-X table and masks there (QEMU shows the server none of it), so an assigned
+/// eventfd is an unmasked vector.
 final class EmulatedFunction: Sendable {
   let memory: ClientMemory
-  let interrupts: ServerInterrupts
-  let model: IOATModel
-  private let configuration: Mutex<MockConfigurationSpace>
+  let pci: PCIFunction
+  var model: IOATModel { pci.model }
 
-  static let bar0Size = UInt64(IOATModel.windowSize)
-  static let configurationSize: UInt64 = 4096
-  private static let channelErrorInt = 0x180
-
-  init(_ configuration: ModelConfiguration) throws(SystemCallError) {
+  init(_ profile: DeviceProfile) throws(SystemCallError) {
     memory = ClientMemory()
-    interrupts = ServerInterrupts(vectors: configuration.vectorCount)
-    model = try IOATModel(configuration: configuration, memory: memory, interrupts: interrupts)
-    model.isBusMaster = false
-    self.configuration = Mutex(MockConfigurationSpace(model.configuration))
+    pci = try PCIFunction(profile, memory: memory, tableOwner: .client)
   }
 
   deinit { model.stop() }
 
   // MARK: - Regions
 
-  func size(of region: RegionIndex) -> UInt64 {
-    switch region {
-    case .bar0: Self.bar0Size
-    case .configuration: Self.configurationSize
-    default: 0
-    }
-  }
-
   /// Bytes of a region; the caller has checked that they lie inside.
   func read(_ region: RegionIndex, at offset: Int, count: Int) -> [UInt8] {
     var bytes: [UInt8] = []
     bytes.reserveCapacity(count)
     forEachAccess(offset, count) { position, width in
-      let value = region == .bar0 ? readBAR(position, width) : readConfiguration(position, width)
+      let value = pci.read(region, at: position, width: width)
       for index in 0..<width {
         bytes.append(UInt8(truncatingIfNeeded: value >> UInt64(8 * index)))
       }
@@ -55,11 +40,7 @@ final class EmulatedFunction: Sendable {
       for index in (0..<width).reversed() {
         value = value << 8 | UInt64(bytes[position - offset + index])
       }
-      if region == .bar0 {
-        model.writeRegister(position, width: width, value: value)
-      } else {
-        writeConfiguration(position, width, value)
-      }
+      pci.write(region, at: position, width: width, value: value)
     }
   }
 
@@ -75,49 +56,15 @@ final class EmulatedFunction: Sendable {
     }
   }
 
-  private func readBAR(_ offset: Int, _ width: Int) -> UInt64 {
-    let pending = model.configuration.msixPendingOffset
-    if offset >= pending, offset < pending + 8 {
-      return interrupts.pendingBits >> UInt64(8 * (offset - pending))
-    }
-    return model.readRegister(offset, width: width)
-  }
-
-  private func readConfiguration(_ offset: Int, _ width: Int) -> UInt64 {
-    if offset & ~3 == Self.channelErrorInt {
-      return UInt64(model.channelErrorInt) >> UInt64(8 * (offset & 3))
-    }
-    return configuration.withLock { $0.read(offset, width: width) }
-  }
-
-  private func writeConfiguration(_ offset: Int, _ width: Int, _ value: UInt64) {
-    if offset & ~3 == Self.channelErrorInt {
-      return model.clearChannelErrorInt(
-        UInt32(truncatingIfNeeded: value << UInt64(8 * (offset & 3))))
-    }
-    let (isBusMaster, wantsReset) = configuration.withLock { configuration in
-      configuration.write(offset, width: width, value: value)
-      return (configuration.isBusMaster, configuration.takeResetRequest())
-    }
-    if wantsReset { return reset() }
-    model.isBusMaster = isBusMaster
-    interrupts.setBusMaster(isBusMaster)
-  }
-
   // MARK: - Life
 
-  /// Function-level reset: registers and configuration as after power-on; memory and eventfds stay.
-  func reset() {
-    model.reset()
-    interrupts.reset()
-    configuration.withLock { $0 = MockConfigurationSpace(model.configuration) }
-    model.isBusMaster = false
-  }
+  /// The client resets the function; memory and eventfds stay, as it does not send them again.
+  func reset() { pci.resetByHost(disconnecting: false) }
 
   /// The client is gone: nothing of it is touched afterwards.
   func disconnect() {
-    interrupts.closeAll()
-    reset()
+    for index in IRQIndex.allCases { pci.disconnect(index) }
+    pci.powerOn()
     memory.removeAll()
     memory.setRemote(nil)
   }

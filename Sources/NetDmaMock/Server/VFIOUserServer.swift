@@ -52,13 +52,23 @@ public final class VFIOUserServer: Sendable {
   /// Creates the function and listens; a socket file that a dead server left is replaced.
   ///
   /// - Throws: `VFIOUserServerError`.
-  public init(
+  public convenience init(
     path: String, configuration: ModelConfiguration, logger: Logger
+  ) throws(VFIOUserServerError) {
+    try self.init(path: path, profile: DeviceProfile(model: configuration), logger: logger)
+  }
+
+  /// Creates the function that `profile` describes and listens; a socket file that a dead server
+  /// left is replaced.
+  ///
+  /// - Throws: `VFIOUserServerError`.
+  public init(
+    path: String, profile: DeviceProfile, logger: Logger
   ) throws(VFIOUserServerError) {
     self.path = path
     self.logger = logger
     do throws(SystemCallError) {
-      function = try EmulatedFunction(configuration)
+      function = try EmulatedFunction(profile)
       stopEvent = try EventFD()
     } catch {
       throw .system(path: path, error: error)

@@ -67,7 +67,7 @@ extension VFIOUserSession {
     guard let argsz = reader.u32(), reader.u32() != nil, let index = reader.u32(), argsz >= 32,
       index < Self.regionCount
     else { throw Refusal(EINVAL) }
-    let size = function.size(of: RegionIndex(rawValue: index))
+    let size = function.pci.size(of: RegionIndex(rawValue: index))
     var writer = WireWriter()
     writer.u32(32)
     writer.u32(size > 0 ? VFIOUser.regionRead | VFIOUser.regionWrite : 0)
@@ -91,9 +91,14 @@ extension VFIOUserSession {
     guard let argsz = reader.u32(), reader.u32() != nil, let index = reader.u32(), argsz >= 16,
       index < Self.irqCount
     else { throw Refusal(EINVAL) }
-    let count = IRQIndex(rawValue: index).flatMap { function.interrupts.counts[$0] } ?? 0
+    let irq = IRQIndex(rawValue: index)
+    let count = irq.map { function.pci.interruptCount($0) } ?? 0
+    // The pin is a level: it is masked with every interrupt, and the client unmasks it.
+    let flags =
+      VFIOUser.irqEventFD
+      | (irq == .intx ? VFIOUser.irqMaskable | VFIOUser.irqAutomasked : 0)
     var writer = WireWriter()
-    for value in [16, VFIOUser.irqEventFD, index, UInt32(count)] { writer.u32(value) }
+    for value in [16, flags, index, UInt32(count)] { writer.u32(value) }
     return writer.bytes
   }
 
@@ -113,13 +118,13 @@ extension VFIOUserSession {
     }
     let start = Int(rawStart)
     let count = Int(rawCount)
-    let available = function.interrupts.counts[index] ?? 0
+    let available = function.pci.interruptCount(index)
     if count == 0 {
       // Only "disable the index", which is harmless for an index without vectors too.
       guard data == VFIOUser.irqDataNone, action == VFIOUser.irqActionTrigger, start == 0,
         descriptors.isEmpty, reader.remaining == 0
       else { throw Refusal(EINVAL) }
-      function.interrupts.disable(index)
+      function.pci.disconnect(index)
       return []
     }
     guard start < available, count <= available - start else { throw Refusal(EINVAL) }
@@ -132,7 +137,10 @@ extension VFIOUserSession {
         descriptors.isEmpty || descriptors.count == count,
         descriptors.allSatisfy(\.isEventFD)
       else { throw Refusal(EINVAL) }
-      function.interrupts.assign(index, start: start, count: count, descriptors)
+      let targets = (0..<count).map {
+        descriptors.indices.contains($0) ? InterruptTarget(descriptors[$0]) : nil
+      }
+      function.pci.connect(index, start: start, targets)
     case VFIOUser.irqDataBool:
       guard descriptors.isEmpty, let selection = reader.take(count), reader.remaining == 0 else {
         throw Refusal(EINVAL)
@@ -146,10 +154,14 @@ extension VFIOUserSession {
   }
 
   private func act(_ action: UInt32, _ index: IRQIndex, _ vectors: [Int]) throws(Refusal) {
-    // MSI-X is masked in its table, which the client owns.
+    if index == .intx, action != VFIOUser.irqActionTrigger {
+      if !vectors.isEmpty { function.pci.setPinMask(action == VFIOUser.irqActionMask) }
+      return
+    }
+    // Messages are masked in the function's own registers, or in the client's table.
     guard action == VFIOUser.irqActionTrigger else { throw Refusal(ENOTTY) }
     for vector in vectors {
-      guard function.interrupts.trigger(index, vector) else { throw Refusal(ENOENT) }
+      guard function.pci.trigger(index, vector: vector) else { throw Refusal(ENOENT) }
     }
   }
 
@@ -162,7 +174,7 @@ extension VFIOUserSession {
       region < Self.regionCount, count <= UInt32(VFIOUser.maximumTransfer)
     else { throw Refusal(EINVAL) }
     let index = RegionIndex(rawValue: region)
-    let size = function.size(of: index)
+    let size = function.pci.size(of: index)
     guard offset <= size, UInt64(count) <= size - offset else { throw Refusal(EINVAL) }
     return (index, Int(offset), Int(count))
   }

@@ -119,6 +119,8 @@ package enum VFIOUser {
   package static let devicePCI: UInt32 = 2
 
   package static let irqEventFD: UInt32 = 1
+  package static let irqMaskable: UInt32 = 2
+  package static let irqAutomasked: UInt32 = 4
   package static let irqDataNone: UInt32 = 0x01
   package static let irqDataBool: UInt32 = 0x02
   package static let irqDataEventFD: UInt32 = 0x04

@@ -16,7 +16,7 @@ struct DeviceOptions: ParsableArguments {
   }
 
   /// Opens it.
-  func open(logger: Logger) throws(VFIOError) -> any DeviceTransport {
+  func open(logger: Logger) throws -> any DeviceTransport {
     try choice.open(logger: logger)
   }
 }
@@ -36,6 +36,15 @@ struct DeviceChoice: ParsableArguments {
   @Flag(name: .customLong("mock"), help: "The device model in this process.")
   var usesMock = false
 
+  @Option(
+    name: .customLong("model"),
+    help: ArgumentHelp(
+      "With --mock: \(DeviceProfile.names.joined(separator: ", ")).", valueName: "name"))
+  var model: String?
+
+  @Flag(name: .customLong("raid"), help: "With --mock: as when firmware enabled RAID.")
+  var hasRAID = false
+
   private var count: Int { [address != nil, socket != nil, usesMock].count { $0 } }
 
   /// Whether a device was named.
@@ -45,20 +54,29 @@ struct DeviceChoice: ParsableArguments {
     guard count <= 1 else {
       throw ValidationError("Name one device: --device ADDRESS, --vfio-user PATH or --mock.")
     }
+    guard usesMock || model == nil && !hasRAID else {
+      throw ValidationError("--model and --raid describe the device of --mock.")
+    }
+    _ = try profile()
     if let address, PCIAddress(address) == nil {
       throw ValidationError(
         "'\(address)' is not a PCI address; write it like 0000:00:04.0 (see netdma-probe list).")
     }
   }
 
+  /// What the device model is, as fast as this machine can.
+  private func profile() throws -> DeviceProfile {
+    try ModelChoice(name: model, hasRAID: hasRAID, fast: true).profile(function: 0)
+  }
+
   /// Opens it; without a choice the mock.
-  func open(logger: Logger) throws(VFIOError) -> any DeviceTransport {
+  func open(logger: Logger) throws -> any DeviceTransport {
     if let address = address.flatMap({ PCIAddress($0) }) {
       return try openKernelDevice(address: address, logger: logger)
     }
     if let socket {
       return try VFIOUserClient.connect(path: socket, timeout: .seconds(5), logger: logger)
     }
-    return try MockTransport()
+    return try MockTransport(profile: try profile())
   }
 }

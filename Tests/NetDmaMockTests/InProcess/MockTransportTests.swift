@@ -206,7 +206,7 @@ struct MockTransportTests {
     #expect(try waitWhileActive(transport) == 1)
     try transport.reset()
     #expect(try transport.read(.bar0, at: 0x88, width: .qword) == 3)
-    #expect(try transport.read(.configuration, at: 4, width: .word) & 6 == 0)
+    #expect(try transport.read(.configuration, at: 4, width: .word) & 4 == 0)
     #expect(throws: VFIOError.self) { try transport.triggerInterrupt(.msix, vector: 0) }
     // Without bus mastering the engine reaches nothing.
     try copy(transport, pages)

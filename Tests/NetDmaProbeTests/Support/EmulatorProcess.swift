@@ -34,11 +34,12 @@ final class EmulatorProcess: Sendable {
   let process: ProbeProcess
   let socket: String
 
-  init(_ options: [String] = []) throws {
+  /// `firstSocket` is what the first of several functions adds to the path.
+  init(_ options: [String] = [], firstSocket: String = "") throws {
     directory = try ScratchDirectory()
     socket = directory.path + "/ioat.sock"
     process = try ProbeProcess(["emulate", "--socket", socket] + options)
-    let socket = socket
+    let socket = socket + firstSocket
     try process.wait(until: "the emulator serves") { $0.output.contains("serving \(socket)\n") }
   }
 

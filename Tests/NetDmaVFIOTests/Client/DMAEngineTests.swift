@@ -133,10 +133,11 @@ struct DMAEngineTests {
           } catch { ended.post(DMACompletion(token: UInt64(index), error: nil)) }
         }
       }
-      // Not a wait that keeps a thread: the copies need it to begin.
-      let deadline = Deadline(after: .seconds(60))
-      while bench.engine.statistics.channels.submittedDescriptors < 9, !deadline.hasPassed {
-        try await Task.sleep(for: .milliseconds(5))
+      // Sleeping lets go of the thread, which the copies may need on a busy machine.
+      let deadline = Deadline(after: .seconds(120))
+      while bench.engine.statistics.channels.submittedDescriptors < 9 {
+        try #require(!deadline.hasPassed)
+        try await Task.sleep(for: .milliseconds(1))
       }
       #expect(throws: NetDmaError.self) { try bench.engine.close() }
       try await group.waitForAll()
