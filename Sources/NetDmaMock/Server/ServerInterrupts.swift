@@ -30,7 +30,7 @@ final class ServerInterrupts: InterruptLine {
         state.pending.insert(vector)
         return
       }
-      EventFD.signal(target.rawValue)
+      EventFD.signalUnlessFull(target.rawValue)
     }
   }
 
@@ -39,7 +39,7 @@ final class ServerInterrupts: InterruptLine {
     for vector in state.pending.sorted() {
       guard let target = vectors[vector] else { continue }
       state.pending.remove(vector)
-      EventFD.signal(target.rawValue)
+      EventFD.signalUnlessFull(target.rawValue)
     }
   }
 
@@ -75,7 +75,7 @@ final class ServerInterrupts: InterruptLine {
   func trigger(_ index: IRQIndex, _ vector: Int) -> Bool {
     state.withLock { state in
       guard let target = state.vectors[index]?[vector] else { return false }
-      EventFD.signal(target.rawValue)
+      EventFD.signalUnlessFull(target.rawValue)
       return true
     }
   }

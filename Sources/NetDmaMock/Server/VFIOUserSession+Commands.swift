@@ -64,8 +64,8 @@ extension VFIOUserSession {
   }
 
   func regionInfo(_ reader: inout WireReader) throws(Refusal) -> [UInt8] {
-    guard let argsz = reader.u32(), reader.u32() != nil, let index = reader.u32(), argsz >= 32,
-      index < Self.regionCount
+    guard reader.remaining >= 32, let argsz = reader.u32(), reader.u32() != nil,
+      let index = reader.u32(), argsz >= 32, index < Self.regionCount
     else { throw Refusal(EINVAL) }
     let size = function.size(of: RegionIndex(rawValue: index))
     var writer = WireWriter()
@@ -88,8 +88,8 @@ extension VFIOUserSession {
   }
 
   func irqInfo(_ reader: inout WireReader) throws(Refusal) -> [UInt8] {
-    guard let argsz = reader.u32(), reader.u32() != nil, let index = reader.u32(), argsz >= 16,
-      index < Self.irqCount
+    guard reader.remaining >= 16, let argsz = reader.u32(), reader.u32() != nil,
+      let index = reader.u32(), argsz >= 16, index < Self.irqCount
     else { throw Refusal(EINVAL) }
     let count = IRQIndex(rawValue: index).flatMap { function.interrupts.counts[$0] } ?? 0
     var writer = WireWriter()
