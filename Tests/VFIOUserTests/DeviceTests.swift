@@ -170,8 +170,7 @@ struct DeviceTests {
   @Test("descriptors of client and server are as many after many connections as before")
   func descriptors() async {
     await #expect(processExitsWith: .success) {
-      let before = openDescriptors()
-      do {
+      try await expectBalancedDescriptors {
         let emulator = try Emulator()
         for _ in 0..<5 {
           let engine = try DMAEngine(transport: emulator.client(), logger: Emulator.log)
@@ -182,7 +181,6 @@ struct DeviceTests {
           try engine.close()
         }
       }
-      #expect(openDescriptors() == before)
     }
   }
 }

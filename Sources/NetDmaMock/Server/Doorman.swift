@@ -18,7 +18,7 @@ final class Doorman: Sendable {
   /// How long a client that is leaving may take until the next caller is told that it is busy.
   private static let grace: Duration = .milliseconds(250)
   /// How long a caller that is being told may take to say its VERSION and read the answer.
-  private static let farewell: Duration = .seconds(2)
+  private static let farewell: Duration = .seconds(5)
 
   private struct State {
     /// Somebody is inside, or about to be fetched.

@@ -5,6 +5,7 @@ import Logging
 import NetDmaMock
 import NetDmaVFIO
 import Synchronization
+import Testing
 
 /// A server of ours on a socket of its own, stopped and removed with the last reference.
 final class Emulator: Sendable {
@@ -52,4 +53,14 @@ func eventually(_ condition: () throws -> Bool) rethrows -> Bool {
 /// Number of this process's open descriptors.
 func openDescriptors() -> Int {
   (0..<4096).count { fcntl(CInt($0), F_GETFD) >= 0 }
+}
+
+/// Runs `round` and expects as many open descriptors afterwards as before; for a process of its own.
+func expectBalancedDescriptors(_ round: () async throws -> Void) async throws {
+  // The runtime opens descriptors of its own when it first needs them.
+  try await round()
+  try await Task.sleep(for: .milliseconds(200))
+  let before = openDescriptors()
+  try await round()
+  #expect(eventually { openDescriptors() == before })
 }

@@ -3,12 +3,38 @@
 import CNetDma
 import Glibc
 import NetDmaVFIO
+import Synchronization
 
 /// A server that answers as a test tells it to; its socket and thread end with the last reference.
 final class ScriptedServer: Sendable {
   let path = Emulator.freshPath()
   private let listener: OwnedFileDescriptor
+  private let connection: Connection
   private let thread: PinnedThread
+
+  /// The one connection, for the server's end to hang up.
+  private final class Connection: Sendable {
+    private struct State {
+      var peer: RawPeer?
+      var isOver = false
+    }
+    private let state = Mutex(State())
+
+    /// False when the server ended meanwhile.
+    func begin(_ peer: RawPeer) -> Bool {
+      state.withLock { state in
+        state.peer = peer
+        return !state.isOver
+      }
+    }
+
+    func end() {
+      state.withLock { state in
+        state.isOver = true
+        state.peer?.close()
+      }
+    }
+  }
 
   /// What to do with a command: true when the script has dealt with it.
   typealias Script = @Sendable (RawPeer, VFIOUserMessage) -> Bool
@@ -25,6 +51,8 @@ final class ScriptedServer: Sendable {
   /// Runs `body` with the one connection that is made.
   init(serving body: @escaping @Sendable (RawPeer) -> Void) throws {
     let path = path
+    let connection = Connection()
+    self.connection = connection
     let fd = try systemCall("socket", on: "test") {
       socket(AF_UNIX, CInt(SOCK_STREAM.rawValue) | CInt(SOCK_CLOEXEC.rawValue), 0)
     }
@@ -34,8 +62,10 @@ final class ScriptedServer: Sendable {
     _ = try systemCall("bind", on: path) { netdma_unix_bind(fd, &address) }
     _ = try systemCall("listen", on: path) { listen(fd, 4) }
     thread = try PinnedThread(name: "test-scripted") { _ in
-      let connection = netdma_accept(fd)
-      if connection >= 0 { body(RawPeer(owning: connection)) }
+      let accepted = netdma_accept(fd)
+      guard accepted >= 0 else { return }
+      let peer = RawPeer(owning: accepted)
+      if connection.begin(peer) { body(peer) }
     }
   }
 
@@ -43,6 +73,7 @@ final class ScriptedServer: Sendable {
     unlink(path)
     // Ends a wait for a client that never came.
     shutdown(listener.rawValue, CInt(SHUT_RDWR))
+    connection.end()
   }
 
   /// The answers of a device with nothing in it.
