@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #ifndef MFD_CLOEXEC
@@ -41,6 +42,23 @@ static inline int netdma_seal_size(int fd) {
 static inline int netdma_get_seals(int fd) { return fcntl(fd, F_GET_SEALS); }
 static inline int netdma_seal_shrink_flag(void) { return F_SEAL_SHRINK; }
 static inline void *_Nonnull netdma_map_failed(void) { return MAP_FAILED; }
+
+// The magic number of the file system that a descriptor's file is on; 0 where that cannot be told.
+static inline uint32_t netdma_file_system(int fd) {
+  struct statfs system;
+  return fstatfs(fd, &system) == 0 ? (uint32_t)system.f_type : 0;
+}
+
+// Copies between memory of our own and a mapping whose file another process may truncate: where a plain
+// access would end this process with SIGBUS, the kernel stops here. Bytes copied, -1 with errno if none.
+// The destination is the foreign side when `writes` is not 0. By system call, for _GNU_SOURCE's sake.
+static inline long netdma_guarded_copy(void *_Nonnull to, const void *_Nonnull from,
+                                       unsigned long count, int writes) {
+  struct { void *base; unsigned long length; } own = {writes ? (void *)from : to, count},
+                                               foreign = {writes ? to : (void *)from, count};
+  return syscall(writes ? SYS_process_vm_writev : SYS_process_vm_readv, (long)getpid(), &own, 1UL, &foreign,
+                 1UL, 0UL);
+}
 
 // Prefers NUMA node `node` (0..1023) for pages of the range that are not touched yet.
 static inline long netdma_prefer_node(void *_Nonnull address, unsigned long length, int node) {

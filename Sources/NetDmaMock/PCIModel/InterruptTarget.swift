@@ -20,7 +20,7 @@ struct InterruptTarget: Sendable {
     self.owner = owner
   }
 
-  func signal() { EventFD.signal(descriptor) }
+  func signal() { EventFD.signalUnlessFull(descriptor) }
 }
 
 /// Who writes the MSI-X table that counts.

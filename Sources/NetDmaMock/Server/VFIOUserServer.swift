@@ -44,8 +44,8 @@ public final class VFIOUserServer: Sendable {
   /// The socket's path.
   public let path: String
   private let function: EmulatedFunction
-  private let listener: OwnedFileDescriptor
-  private let stopEvent: EventFD
+  private let doorman: Doorman
+  private let doormanThread: PinnedThread
   private let logger: Logger
   private let served = Atomic<Int>(0)
 
@@ -69,19 +69,22 @@ public final class VFIOUserServer: Sendable {
     self.logger = logger
     do throws(SystemCallError) {
       function = try EmulatedFunction(profile)
-      stopEvent = try EventFD()
     } catch {
       throw .system(path: path, error: error)
     }
     try Self.removeStale(path)
     do throws(SystemCallError) {
-      listener = try Self.listen(path)
+      let doorman = try Doorman(path: path, listener: try Self.listen(path), logger: logger)
+      self.doorman = doorman
+      doormanThread = try PinnedThread(name: "netdma-doorman") { _ in doorman.run() }
     } catch {
       throw .system(path: path, error: error)
     }
   }
 
   deinit {
+    // The doorman's thread is joined next.
+    doorman.stopEvent.signal()
     // Harmless when it was never bound or is gone already.
     _ = unsafe unlink(path)
   }
@@ -97,7 +100,8 @@ public final class VFIOUserServer: Sendable {
     } catch {
       // Nobody listens on an existing socket: a server died and left it.
       if error.errno == .connectionRefused { _ = unsafe unlink(path) }
-      return
+      // A full queue is a server's too, though one that does not answer.
+      if error.errno != .resourceTemporarilyUnavailable { return }
     }
     throw .pathInUse(path: path)
   }
@@ -120,45 +124,29 @@ public final class VFIOUserServer: Sendable {
 
   /// Serves clients on the calling thread until `stop()`.
   public func run() {
-    while true {
-      var ready = [
-        pollfd(fd: stopEvent.rawValue, events: Int16(POLLIN), revents: 0),
-        pollfd(fd: listener.rawValue, events: Int16(POLLIN), revents: 0),
-      ]
-      // The array lives for the call; a signal only makes it turn once more.
-      let count = unsafe poll(&ready, 2, -1)
-      if count <= 0 { continue }
-      if ready[0].revents != 0 { break }
-      guard let client = accept() else { continue }
+    while let socket = doorman.next() {
       served.add(1, ordering: .relaxed)
       logger.info("client connected", metadata: ["socket": "\(path)"])
-      let session = VFIOUserSession(
-        function: function, socket: VFIOUserSocket(client), logger: logger)
-      let end = session.run(stop: stopEvent.rawValue, listener: listener.rawValue) {
-        // One client at a time: the next one is told at once instead of waiting in the queue.
-        if let other = accept() {
-          logger.notice("a second client was turned away", metadata: ["socket": "\(path)"])
-          _ = consume other
-        }
-      }
-      switch end {
-      case .clientLeft: logger.info("client left", metadata: ["socket": "\(path)"])
-      case .violation(let detail):
-        logger.warning(
-          "client dropped", metadata: ["socket": "\(path)", "reason": "\(detail)"])
-      case .stopped: break
-      }
+      let end = serve(socket) { doorman.isLeaving() }
+      doorman.hasLeft()
       if end == .stopped { break }
     }
     function.model.stop()
     _ = unsafe unlink(path)
   }
 
-  private func accept() -> OwnedFileDescriptor? {
-    let fd = netdma_accept(listener.rawValue)
-    return fd >= 0 ? OwnedFileDescriptor(owning: fd) : nil
+  private func serve(_ socket: VFIOUserSocket, onEnd: () -> Void) -> VFIOUserSession.End {
+    let session = VFIOUserSession(function: function, socket: socket, logger: logger)
+    let end = session.run(stop: doorman.stopEvent.rawValue, onEnd: onEnd)
+    switch end {
+    case .clientLeft: logger.info("client left", metadata: ["socket": "\(path)"])
+    case .violation(let detail):
+      logger.warning("client dropped", metadata: ["socket": "\(path)", "reason": "\(detail)"])
+    case .stopped: break
+    }
+    return end
   }
 
   /// Ends `run()` soon; from any thread.
-  public func stop() { stopEvent.signal() }
+  public func stop() { doorman.stopEvent.signal() }
 }

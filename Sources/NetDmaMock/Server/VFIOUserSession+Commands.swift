@@ -64,8 +64,8 @@ extension VFIOUserSession {
   }
 
   func regionInfo(_ reader: inout WireReader) throws(Refusal) -> [UInt8] {
-    guard let argsz = reader.u32(), reader.u32() != nil, let index = reader.u32(), argsz >= 32,
-      index < Self.regionCount
+    guard reader.remaining >= 32, let argsz = reader.u32(), reader.u32() != nil,
+      let index = reader.u32(), argsz >= 32, index < Self.regionCount
     else { throw Refusal(EINVAL) }
     let size = function.pci.size(of: RegionIndex(rawValue: index))
     var writer = WireWriter()
@@ -88,8 +88,8 @@ extension VFIOUserSession {
   }
 
   func irqInfo(_ reader: inout WireReader) throws(Refusal) -> [UInt8] {
-    guard let argsz = reader.u32(), reader.u32() != nil, let index = reader.u32(), argsz >= 16,
-      index < Self.irqCount
+    guard reader.remaining >= 16, let argsz = reader.u32(), reader.u32() != nil,
+      let index = reader.u32(), argsz >= 16, index < Self.irqCount
     else { throw Refusal(EINVAL) }
     let irq = IRQIndex(rawValue: index)
     let count = irq.map { function.pci.interruptCount($0) } ?? 0

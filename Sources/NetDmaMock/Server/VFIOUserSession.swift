@@ -41,10 +41,11 @@ final class VFIOUserSession: Sendable {
 
   /// Serves until the client leaves, breaks the protocol, or `stop` is signalled.
   ///
-  /// `listener` becomes readable when another client calls, which `onCall` turns away.
-  func run(stop: CInt, listener: CInt, onCall: () -> Void) -> End {
+  /// `onEnd` is called as soon as the client counts as gone, before the function is reset.
+  func run(stop: CInt, onEnd: () -> Void) -> End {
     var isGreeted = false
     defer {
+      onEnd()
       remote.close()
       function.disconnect()
       socket.shutdown()
@@ -52,8 +53,7 @@ final class VFIOUserSession: Sendable {
     while true {
       do throws(VFIOUserSocketError) {
         let message = try socket.receive(
-          stop: stop, alongside: listener,
-          firstBy: isGreeted ? nil : Deadline(after: Self.greeting), onReady: onCall)
+          stop: stop, firstBy: isGreeted ? nil : Deadline(after: Self.greeting))
         if message.header.isReply {
           guard remote.take(message) else { return .violation("a reply to nothing") }
           continue

@@ -38,6 +38,17 @@ public struct EventFD: ~Copyable, Sendable {
     _ = unsafe Glibc.write(fd, &one, 8)
   }
 
+  /// `signal()` on a descriptor of somebody else's making, which may block when its count is full.
+  ///
+  /// A full count already means "signalled", so nothing is lost. Its maker can still fill it between
+  /// the two calls; the mode is not changed for that, because the maker's own reads may rely on it.
+  public static func signalUnlessFull(_ fd: CInt) {
+    var ready = pollfd(fd: fd, events: Int16(POLLOUT), revents: 0)
+    // The structure lives for the call, which does not wait.
+    guard unsafe poll(&ready, 1, 0) == 1, ready.revents & Int16(POLLOUT) != 0 else { return }
+    signal(fd)
+  }
+
   /// `drain()` on a descriptor that the caller keeps open.
   public static func drain(_ fd: CInt) -> UInt64 {
     var count: UInt64 = 0

@@ -15,7 +15,7 @@ extension VFIOError {
       .mappingCountExhausted(let device), .invalidMapping(let device, _, _, _),
       .unmapMismatch(let device, _, _, _), .iovaExhausted(let device, _),
       .invalidAccess(let device, _, _, _), .deviceGone(let device), .system(let device, _),
-      .noServer(let device, _), .refused(let device, _, _),
+      .noServer(let device, _), .serverBusy(let device), .refused(let device, _, _),
       .protocolViolation(let device, _, _), .timedOut(let device, _, _),
       .disconnected(let device):
       device
@@ -55,6 +55,7 @@ extension VFIOError {
     case .deviceGone: "\(device) does not answer any more."
     case .system(_, let error): "\(error.call) failed on \(error.subject) for \(device)."
     case .noServer: "No vfio-user server answers at \(device)."
+    case .serverBusy: "The vfio-user server at \(device) is busy."
     case .refused(_, let command, _): "The server at \(device) refused \(command)."
     case .protocolViolation(_, let command, _):
       "The server at \(device) broke the vfio-user protocol in \(command)."
@@ -99,6 +100,7 @@ extension VFIOError {
     case .deviceGone: "Its registers read all-ones, as after removal, power-off or a fatal error."
     case .system(_, let error): "\(error)."
     case .noServer(_, let error): "\(error)."
+    case .serverBusy: "It serves another client, and takes one at a time."
     case .refused(_, _, let errno): "It answered: \(errno) (errno \(errno.rawValue))."
     case .protocolViolation(_, _, let detail): detail
     case .timedOut: "It is stopped, overloaded or stuck."
@@ -141,6 +143,8 @@ extension VFIOError {
     case .system(_, let error): KernelRemedy.system(error)
     case .noServer:
       "Start one with: netdma-probe emulate --socket \(device)"
+    case .serverBusy:
+      "End the other client, or start another server: netdma-probe emulate --socket PATH"
     case .refused: "Look at the server's log."
     case .protocolViolation: "Check that the server speaks vfio-user 0.x."
     case .timedOut, .disconnected: "Restart the server, then try again."

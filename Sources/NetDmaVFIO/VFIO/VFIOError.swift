@@ -64,6 +64,8 @@ public enum VFIOError: DiagnosticError, Equatable {
 
   /// No server listens on the socket.
   case noServer(device: String, error: SystemCallError)
+  /// The server serves another client and turned this one away.
+  case serverBusy(device: String)
   /// The server answered a command with an errno.
   case refused(device: String, command: String, errno: Errno)
   /// The server's message breaks the protocol; the connection was closed.

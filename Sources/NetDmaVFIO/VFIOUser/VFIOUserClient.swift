@@ -26,25 +26,25 @@ public final class VFIOUserClient: DeviceTransport {
   /// Smallest page of the server's `pgsizes`.
   public let iovaPageSize: UInt64
 
-  private let connection: VFIOUserConnection
+  let connection: VFIOUserConnection
   private let reader: PinnedThread
   private let peer: VFIOUserCapabilities
-  private let regionCount: UInt32
+  let regionCount: UInt32
   private let irqCount: UInt32
 
   /// Connects, negotiates the version and asks what the device is.
   ///
   /// - Parameters:
   ///   - path: The socket, at most 107 bytes.
-  ///   - timeout: For each of the questions asked here.
-  /// - Throws: `VFIOError.noServer`, `.permissionDenied`, `.protocolViolation`, `.refused`,
-  ///   `.timedOut`, `.disconnected`.
+  ///   - timeout: For reaching the server, and for each of the questions asked here.
+  /// - Throws: `VFIOError.noServer`, `.serverBusy`, `.permissionDenied`, `.protocolViolation`,
+  ///   `.refused`, `.timedOut`, `.disconnected`.
   public static func connect(
     path: String, timeout: Duration = .seconds(5), logger: Logger
   ) throws(VFIOError) -> VFIOUserClient {
     let socket: OwnedFileDescriptor
     do throws(SystemCallError) {
-      socket = try VFIOUserSocket.connect(path: path)
+      socket = try VFIOUserSocket.connect(path: path, timeout: timeout)
     } catch {
       if error.errno == .permissionDenied { throw .permissionDenied(device: path, path: path) }
       throw .noServer(device: path, error: error)
@@ -86,7 +86,12 @@ public final class VFIOUserClient: DeviceTransport {
     writer.u16(0)
     writer.u16(0)
     writer.append(VFIOUserCapabilities.own.json)
-    let reply = try connection.request(.version, writer.bytes, timeout: timeout).payload
+    let reply: [UInt8]
+    do throws(VFIOError) {
+      reply = try connection.request(.version, writer.bytes, timeout: timeout).payload
+    } catch .refused(let device, _, .resourceBusy) {
+      throw .serverBusy(device: device)
+    }
     var reader = WireReader(reply)
     guard let major = reader.u16(), let minor = reader.u16() else {
       throw connection.violation(.version, "The reply has no version.")
@@ -124,155 +129,6 @@ public final class VFIOUserClient: DeviceTransport {
     return (flags & VFIOUser.deviceReset != 0, regions, irqs)
   }
 
-  // MARK: - Regions
-
-  private func regionReply(
-    _ region: RegionIndex
-  ) throws(VFIOError) -> (payload: [UInt8], descriptors: [SharedDescriptor]) {
-    var size: UInt32 = 32
-    // The second round has room for the capabilities; a third would be a server that plays games.
-    for _ in 0..<2 {
-      var writer = WireWriter()
-      for value in [size, 0, region.rawValue, 0] { writer.u32(value) }
-      writer.u64(0)
-      writer.u64(0)
-      let reply = try connection.request(.deviceGetRegionInfo, writer.bytes)
-      var reader = WireReader(reply.payload)
-      guard let needed = reader.u32(), reply.payload.count >= 32 else {
-        throw connection.violation(.deviceGetRegionInfo, "The reply is too short.")
-      }
-      if needed <= size { return reply }
-      guard needed <= 65536 else {
-        throw connection.violation(.deviceGetRegionInfo, "It wants \(needed) bytes for the answer.")
-      }
-      size = needed
-    }
-    throw connection.violation(.deviceGetRegionInfo, "The answer grows with every question.")
-  }
-
-  /// Asks the server.
-  public func regionInfo(_ region: RegionIndex) throws(VFIOError) -> RegionInfo {
-    try decode(regionReply(region).payload, region).info
-  }
-
-  private func decode(
-    _ payload: [UInt8], _ region: RegionIndex
-  ) throws(VFIOError) -> (info: RegionInfo, offset: UInt64) {
-    func broken(_ detail: String) -> VFIOError {
-      connection.violation(.deviceGetRegionInfo, detail)
-    }
-    guard region.rawValue < regionCount else {
-      return (RegionInfo(size: 0, isReadable: false, isWritable: false), 0)
-    }
-    var reader = WireReader(payload)
-    guard reader.u32() != nil, let flags = reader.u32(), let index = reader.u32(),
-      let capabilities = reader.u32(), let size = reader.u64(), let offset = reader.u64()
-    else { throw broken("The reply is too short.") }
-    guard index == region.rawValue else { throw broken("The reply is for region \(index).") }
-    guard size <= 1 << 48 else { throw broken("A region of \(size) bytes is not plausible.") }
-    var areas: [Range<UInt64>] = []
-    if flags & VFIOUser.regionMap != 0 {
-      areas = [0..<size]
-      if flags & VFIOUser.regionCapabilities != 0 {
-        guard let sparse = Self.sparseAreas(payload, at: capabilities, size: size) else {
-          throw broken("The region's capabilities are not well formed.")
-        }
-        areas = sparse.isEmpty ? areas : sparse
-      }
-    }
-    let info = RegionInfo(
-      size: size, isReadable: flags & VFIOUser.regionRead != 0,
-      isWritable: flags & VFIOUser.regionWrite != 0, mappableAreas: areas)
-    return (info, offset)
-  }
-
-  /// The areas of the sparse-mmap capability, empty when there is none, nil when malformed.
-  static func sparseAreas(_ payload: [UInt8], at start: UInt32, size: UInt64) -> [Range<UInt64>]? {
-    var position = Int(start)
-    var areas: [Range<UInt64>] = []
-    while position != 0 {
-      var reader = WireReader(payload)
-      guard position >= 32, reader.seek(position), let id = reader.u16(), reader.u16() != nil,
-        let next = reader.u32()
-      else { return nil }
-      if id == VFIOUser.sparseMapCapability {
-        guard let count = reader.u32(), reader.u32() != nil, Int(count) <= reader.remaining / 16
-        else { return nil }
-        for _ in 0..<count {
-          guard let offset = reader.u64(), let length = reader.u64(), offset % 4096 == 0,
-            length % 4096 == 0, offset <= size, length <= size - offset,
-            areas.allSatisfy({ offset >= $0.upperBound || offset + length <= $0.lowerBound })
-          else { return nil }
-          if length > 0 { areas.append(offset..<offset + length) }
-        }
-      }
-      // The chain runs forward, so it ends.
-      guard next == 0 || Int(next) > position else { return nil }
-      position = Int(next)
-    }
-    return areas
-  }
-
-  /// One REGION_READ.
-  public func read(
-    _ region: RegionIndex, at offset: UInt64, width: AccessWidth
-  ) throws(VFIOError) -> UInt64 {
-    let count = UInt32(width.rawValue)
-    let reply = try connection.request(.regionRead, access(region, offset, count)).payload
-    var reader = WireReader(reply)
-    guard reader.seek(12), reader.u32() == count, let bytes = reader.take(Int(count)),
-      reader.remaining == 0
-    else {
-      throw connection.violation(.regionRead, "The reply has not the \(count) bytes asked for.")
-    }
-    return bytes.reversed().reduce(0) { $0 << 8 | UInt64($1) }
-  }
-
-  /// One REGION_WRITE: posted to BARs, answered for configuration space.
-  public func write(
-    _ region: RegionIndex, at offset: UInt64, width: AccessWidth, value: UInt64
-  ) throws(VFIOError) {
-    var payload = access(region, offset, UInt32(width.rawValue))
-    for index in 0..<width.rawValue {
-      payload.append(UInt8(truncatingIfNeeded: value >> UInt64(8 * index)))
-    }
-    if region == .configuration {
-      _ = try connection.request(.regionWrite, payload)
-    } else {
-      try connection.post(.regionWrite, payload)
-    }
-  }
-
-  private func access(_ region: RegionIndex, _ offset: UInt64, _ count: UInt32) -> [UInt8] {
-    var writer = WireWriter()
-    writer.u64(offset)
-    writer.u32(region.rawValue)
-    writer.u32(count)
-    return writer.bytes
-  }
-
-  /// Maps an area that the server offers through a file descriptor.
-  public func map(
-    _ region: RegionIndex, range: Range<UInt64>
-  ) throws(VFIOError) -> MemoryMapping {
-    let reply = try regionReply(region)
-    let (info, offset) = try decode(reply.payload, region)
-    guard let file = reply.descriptors.first,
-      info.mappableAreas.contains(where: {
-        $0.lowerBound <= range.lowerBound && range.upperBound <= $0.upperBound
-      })
-    else {
-      throw .missingFeature(device: name, feature: "mappable region \(region.rawValue)")
-    }
-    do throws(SystemCallError) {
-      return try MemoryMapping(
-        fd: file.rawValue, offset: offset + range.lowerBound, count: range.count,
-        subject: "region \(region.rawValue) of \(name)")
-    } catch {
-      throw .system(device: name, error: error)
-    }
-  }
-
   // MARK: - Memory
 
   /// DMA_MAP, with the file where the memory has one.
@@ -287,7 +143,7 @@ public final class VFIOUserClient: DeviceTransport {
     writer.u64(memory.file?.offset ?? 0)
     writer.u64(iova)
     writer.u64(memory.size)
-    let file = memory.file.flatMap { peer.maximumDescriptors > 0 ? $0.fd : nil }
+    let file = peer.maximumDescriptors > 0 ? memory.file?.fd : nil
     do throws(VFIOError) {
       _ = try connection.request(.dmaMap, writer.bytes, descriptors: file.map { [$0] } ?? [])
     } catch .refused(_, _, let errno) where errno == .fileExists {
@@ -350,7 +206,10 @@ public final class VFIOUserClient: DeviceTransport {
 
   /// DEVICE_SET_IRQS in runs of vectors with and without eventfd, each within the server's limit.
   public func enableInterrupts(_ index: IRQIndex, eventFDs: [CInt]) throws(VFIOError) {
-    let limit = max(1, min(peer.maximumDescriptors, VFIOUser.maximumDescriptors))
+    let limit = min(peer.maximumDescriptors, VFIOUser.maximumDescriptors)
+    guard limit > 0 || eventFDs.allSatisfy({ $0 < 0 }) else {
+      throw .missingFeature(device: name, feature: "interrupt eventfds")
+    }
     let flags = VFIOUser.irqDataEventFD | VFIOUser.irqActionTrigger
     var start = 0
     while start < eventFDs.count {

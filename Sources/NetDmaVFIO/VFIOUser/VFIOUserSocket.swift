@@ -17,6 +17,12 @@ package struct VFIOUserMessage: Sendable {
   package var header: VFIOUserHeader
   package var payload: [UInt8]
   package var descriptors: [SharedDescriptor]
+
+  package init(header: VFIOUserHeader, payload: [UInt8], descriptors: [SharedDescriptor]) {
+    self.header = header
+    self.payload = payload
+    self.descriptors = descriptors
+  }
 }
 
 /// Why a socket can carry no further message.
@@ -52,18 +58,33 @@ package final class VFIOUserSocket: Sendable {
   /// Makes every later send and receive fail, also those under way.
   package func shutdown() { _ = Glibc.shutdown(socket.rawValue, CInt(SHUT_RDWR)) }
 
-  /// A connection to the server at `path`.
-  package static func connect(path: String) throws(SystemCallError) -> OwnedFileDescriptor {
+  /// A connection to the server at `path`, within `timeout`.
+  package static func connect(
+    path: String, timeout: Duration = .seconds(5)
+  ) throws(SystemCallError) -> OwnedFileDescriptor {
+    // Non-blocking, because a stopped server with a full queue would hold the caller for ever.
+    let flags = CInt(SOCK_STREAM.rawValue) | CInt(SOCK_CLOEXEC.rawValue)
     let fd = OwnedFileDescriptor(
       owning: try systemCall("socket", on: path) {
-        Glibc.socket(AF_UNIX, CInt(SOCK_STREAM.rawValue) | CInt(SOCK_CLOEXEC.rawValue), 0)
+        Glibc.socket(AF_UNIX, flags | CInt(SOCK_NONBLOCK.rawValue), 0)
       })
     var address = sockaddr_un()
     let number = fd.rawValue
     // The path is a NUL-terminated copy and the address lives for the calls.
     _ = try systemCall("connect", on: path) { unsafe netdma_unix_address(path, &address) }
-    _ = try systemCall("connect", on: path) { unsafe netdma_unix_connect(number, &address) }
-    return fd
+    let deadline = Deadline(after: timeout)
+    while true {
+      do throws(SystemCallError) {
+        _ = try systemCall("connect", on: path) { unsafe netdma_unix_connect(number, &address) }
+        return fd
+      } catch {
+        // The queue is full; nothing tells when it is not.
+        guard error.errno == .resourceTemporarilyUnavailable, !deadline.hasPassed else {
+          throw error
+        }
+        _ = usleep(2000)
+      }
+    }
   }
 
   // MARK: - Sending
@@ -94,7 +115,7 @@ package final class VFIOUserSocket: Sendable {
           continue
         }
         try recover(from: Glibc.errno, call: "sendmsg")
-        try wait(for: Int16(POLLOUT), until: deadline, alongside: [])
+        try wait(for: Int16(POLLOUT), until: deadline)
       }
     }
   }
@@ -112,20 +133,13 @@ package final class VFIOUserSocket: Sendable {
 
   // MARK: - Receiving
 
-  /// The next message, however long it takes to begin.
+  /// The next message, however long it takes to begin, or until `limit` for its first byte.
   ///
-  /// `stop` is an eventfd that ends the wait; `onReady` is called when one of `alongside` becomes
-  /// readable meanwhile.
+  /// `stop` is an eventfd that ends the wait.
   package func receive(
-    maximum: Int = VFIOUser.maximumMessage, stop: CInt = -1, alongside: CInt = -1,
-    firstBy limit: Deadline? = nil, onReady: () -> Void = {}
+    maximum: Int = VFIOUser.maximumMessage, stop: CInt = -1, firstBy limit: Deadline? = nil
   ) throws(VFIOUserSocketError) -> VFIOUserMessage {
-    var ready: Set<CInt> = []
-    repeat {
-      ready = try wait(for: Int16(POLLIN), until: limit, alongside: [stop, alongside])
-      if ready.contains(stop), stop >= 0 { throw .stopped }
-      if ready.contains(alongside), alongside >= 0 { onReady() }
-    } while !ready.contains(rawValue)
+    try wait(for: Int16(POLLIN), until: limit, stop: stop)
     var descriptors: [SharedDescriptor] = []
     var isTruncated = false
     let deadline = Deadline(after: patience)
@@ -169,26 +183,30 @@ package final class VFIOUserSocket: Sendable {
         descriptors.append(SharedDescriptor(owning: fds[index]))
       }
       if truncated != 0 { isTruncated = true }
+      // Byte by byte a peer could have this process hold any number.
+      guard descriptors.count <= VFIOUser.maximumDescriptors else {
+        throw .malformed("More than \(VFIOUser.maximumDescriptors) file descriptors came at once.")
+      }
       if result > 0 {
         received += result
         continue
       }
       if result == 0 { throw .closed }
       try recover(from: Glibc.errno, call: "recvmsg")
-      try wait(for: Int16(POLLIN), until: deadline, alongside: [])
+      try wait(for: Int16(POLLIN), until: deadline)
     }
     return bytes
   }
 
-  /// Waits until the socket is ready for `events` or one of `alongside` is readable.
-  @discardableResult
+  /// Waits until the socket is ready for `events`, or fails when `stop` becomes readable.
   private func wait(
-    for events: Int16, until deadline: Deadline?, alongside: [CInt]
-  ) throws(VFIOUserSocketError) -> Set<CInt> {
-    var list = [pollfd(fd: rawValue, events: events, revents: 0)]
-    for fd in alongside where fd >= 0 {
-      list.append(pollfd(fd: fd, events: Int16(POLLIN), revents: 0))
-    }
+    for events: Int16, until deadline: Deadline?, stop: CInt = -1
+  ) throws(VFIOUserSocketError) {
+    // poll passes over negative descriptors.
+    var list = [
+      pollfd(fd: rawValue, events: events, revents: 0),
+      pollfd(fd: stop, events: Int16(POLLIN), revents: 0),
+    ]
     while true {
       // The array lives for the call.
       let count = unsafe poll(&list, nfds_t(list.count), deadline?.pollTimeout ?? -1)
@@ -196,8 +214,9 @@ package final class VFIOUserSocket: Sendable {
         try recover(from: Glibc.errno, call: "poll")
         continue
       }
+      if list[1].revents != 0 { throw .stopped }
       // Hang-up and error make the socket ready too: the next call on it says which.
-      if count > 0 { return Set(list.filter { $0.revents != 0 }.map(\.fd)) }
+      if count > 0 { return }
       if deadline?.hasPassed ?? false { throw .timedOut }
     }
   }

@@ -63,7 +63,8 @@ enum ExitStatus {
     case .permissionDenied: notPermitted
     case .system(_, let error): code(system: error)
     case .noSuchDevice, .noIOMMUGroup, .vfioMissing, .notBoundToVFIO, .groupNotViable, .busy,
-      .unsupportedKernel, .noIOMMUMode, .noServer, .disconnected, .deviceGone:
+      .unsupportedKernel, .noIOMMUMode, .noServer, .serverBusy, .disconnected,
+      .deviceGone:
       noDevice
     default: .failure
     }
