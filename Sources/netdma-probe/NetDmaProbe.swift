@@ -11,7 +11,8 @@ struct NetDmaProbe: ParsableCommand {
     abstract: "Probe, test and emulate Intel IOAT DMA engines through VFIO.",
     version: "0.1.0",
     subcommands: [
-      ListCommand.self, ShowCommand.self, BindCommand.self, UnbindCommand.self, VerifyCommand.self,
+      ListCommand.self, ShowCommand.self, DoctorCommand.self, BindCommand.self, UnbindCommand.self,
+      VerifyCommand.self,
       EmulateCommand.self, ConformanceCommand.self,
     ])
 
