@@ -35,12 +35,24 @@ public final class MockTransport: DeviceTransport {
   /// A function that was just powered on: no bus mastering, no memory, no interrupt.
   ///
   /// - Throws: `VFIOError.system` when the kernel refuses a thread or an eventfd.
-  public init(
+  public convenience init(
     configuration: ModelConfiguration = ModelConfiguration(timing: .fast), name: String = "mock"
   ) throws(VFIOError) {
+    try self.init(configuration: configuration, name: name) { $0 }
+  }
+
+  /// A function whose engines see memory through what `wrap` makes of it: tests put mistakes there.
+  ///
+  /// - Throws: `VFIOError.system` when the kernel refuses a thread or an eventfd.
+  package init(
+    configuration: ModelConfiguration, name: String,
+    wrappingMemory wrap: (any BusMemory) -> any BusMemory
+  ) throws(VFIOError) {
     self.name = name
+    let memory = memory
     do throws(SystemCallError) {
-      model = try IOATModel(configuration: configuration, memory: memory, interrupts: interrupts)
+      model = try IOATModel(
+        configuration: configuration, memory: wrap(memory), interrupts: interrupts)
     } catch {
       throw .system(device: name, error: error)
     }

@@ -56,7 +56,9 @@ final class MutantMemory: BusMemory {
       for index in 0..<8 {
         buffer.storeBytes(of: words[index], toByteOffset: slot + 8 * index, as: UInt64.self)
       }
-      if mutation.prefetches, words[0] >> 56 == 0 { prefetch(words[1], Int(words[0] & 0xffff_ffff)) }
+      if mutation.prefetches, words[0] >> 56 == 0 {
+        prefetch(words[1], Int(words[0] & 0xffff_ffff))
+      }
     }
   }
 
@@ -79,7 +81,8 @@ final class MutantMemory: BusMemory {
   func copy(from source: UInt64, to destination: UInt64, count: Int) throws(BusFault) {
     let count = mutation.copyCount?(count) ?? count
     try refusing { () throws(BusFault) in
-      if let bytes = state.withLock({ $0.early.removeValue(forKey: source) }), bytes.count == count {
+      if let bytes = state.withLock({ $0.early.removeValue(forKey: source) }), bytes.count == count
+      {
         return try put(bytes, at: destination)
       }
       guard mutation.wordOvertakesData else {
@@ -109,15 +112,15 @@ final class MutantMemory: BusMemory {
   }
 
   private func get(_ bytes: inout [UInt8], from address: UInt64) throws(BusFault) {
-    try bytes.withUnsafeMutableBytes { buffer throws(BusFault) in
-      try inner.read(address, into: buffer)
-    }
+    try bytes.withUnsafeMutableBytes { buffer in
+      Result { () throws(BusFault) in try inner.read(address, into: buffer) }
+    }.get()
   }
 
   private func put(_ bytes: [UInt8], at address: UInt64) throws(BusFault) {
-    try bytes.withUnsafeBytes { buffer throws(BusFault) in
-      try inner.write(address, from: buffer)
-    }
+    try bytes.withUnsafeBytes { buffer in
+      Result { () throws(BusFault) in try inner.write(address, from: buffer) }
+    }.get()
   }
 
   private func refusing(_ body: () throws(BusFault) -> Void) throws(BusFault) {

@@ -59,7 +59,10 @@ final class MutantDevice: Sendable {
 struct RegisterMutation: Sendable {
   /// What is read instead of `value`.
   var read:
-    (@Sendable (_ access: RegisterAccess, _ value: UInt64, MutantDevice) throws(VFIOError) -> UInt64)?
+    (
+      @Sendable (_ access: RegisterAccess, _ value: UInt64, MutantDevice) throws(VFIOError) ->
+        UInt64
+    )?
   /// What is written instead of `value`; nil, nothing.
   var write:
     (

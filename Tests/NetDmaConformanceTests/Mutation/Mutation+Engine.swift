@@ -7,12 +7,12 @@ extension Mutation {
   /// RESET and the function's reset.
   static let resetMistakes: [Mutation] = [
     Mutation(
-      "RESET is ignored while the channel runs.", foundBy: "reset.active",
+      "RESET is ignored unless the channel was suspended.", foundBy: "reset.idle",
       registers: RegisterMutation(
         write: { access, value, device throws(VFIOError) in
           guard let channel = access.channel, access.channelOffset == Window.command, value == 0x20
           else { return value }
-          return try device.state(channel) == 0 ? nil : value
+          return try device.state(channel) <= 1 ? nil : value
         })),
     Mutation(
       "RESET resets the other channel too.", foundBy: "reset.neighbours", on: twoChannels,
