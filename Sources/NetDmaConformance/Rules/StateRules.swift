@@ -21,6 +21,9 @@ enum StateRules {
     ) { bench throws(Finding) in
       bench.smallCopies(0..<1)
       try bench.write(.chanctrl, ControlBit.polled)
+      // What an earlier write left must not pass for what the halves write.
+      try bench.write(.chancmp, 0)
+      try bench.write(.chainaddr, 0)
       try bench.writeHalves(.chancmp, bench.wordAddress())
       try bench.writeHalves(.chainaddr, bench.slot(0))
       try bench.expect(
@@ -36,6 +39,9 @@ enum StateRules {
     ) { bench throws(Finding) in
       bench.smallCopies(0..<1)
       try bench.write(.chanctrl, ControlBit.polled)
+      // What an earlier write left must not pass for what this one writes.
+      try bench.writeHalves(.chancmp, 0)
+      try bench.writeHalves(.chainaddr, 0)
       try bench.write(at: ChannelRegister.chancmp.offset, .qword, bench.wordAddress())
       try bench.write(at: ChannelRegister.chainaddr.offset, .qword, bench.slot(0))
       try bench.expect(

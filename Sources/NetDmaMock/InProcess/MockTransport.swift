@@ -37,10 +37,20 @@ public final class MockTransport: DeviceTransport {
   /// bus mastering, no memory, no interrupt.
   ///
   /// - Throws: `VFIOError.system` when the kernel refuses a thread or an eventfd.
-  public init(profile: DeviceProfile, name: String = "mock") throws(VFIOError) {
+  public convenience init(profile: DeviceProfile, name: String = "mock") throws(VFIOError) {
+    try self.init(profile: profile, name: name) { $0 }
+  }
+
+  /// A function whose engines see memory through what `wrap` makes of it: tests put mistakes there.
+  ///
+  /// - Throws: `VFIOError.system` when the kernel refuses a thread or an eventfd.
+  package init(
+    profile: DeviceProfile, name: String, wrappingMemory wrap: (any BusMemory) -> any BusMemory
+  ) throws(VFIOError) {
     self.name = name
+    let memory = memory
     do throws(SystemCallError) {
-      function = try PCIFunction(profile, memory: memory, tableOwner: .host)
+      function = try PCIFunction(profile, memory: wrap(memory), tableOwner: .host)
     } catch {
       throw .system(device: name, error: error)
     }
