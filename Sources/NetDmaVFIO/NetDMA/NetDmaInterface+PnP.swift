@@ -48,6 +48,7 @@ extension NetDmaInterface {
       pnp.send(entry.notification(.providerPowerDown, handle))
       return entry
     }
+    waitForAllocations(handle)
     do throws(NetDmaError) {
       for core in entry.channels.compactMap({ channels.core($0) })
       where core.gate.current != .closed {
