@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// 4 KiB of configuration space for the in-process mock: identity, COMMAND, the MSI-X and PCI Express
-/// capabilities.
+/// 4 KiB of configuration space for the in-process mock: identity, COMMAND, the MSI-X, PCI Express
+/// and power management capabilities.
 struct MockConfigurationSpace: Sendable {
   private var bytes = [UInt8](repeating: 0, count: 4096)
   /// Bits that software can write.
@@ -25,11 +25,15 @@ struct MockConfigurationSpace: Sendable {
     put(0x84, UInt64(model.msixTableOffset))
     put(0x88, UInt64(model.msixPendingOffset))
     // PCI Express: version 2, root complex integrated endpoint; DEVCAP with FLR.
-    put(0x90, 0x10 | 0x00 << 8)
+    put(0x90, 0x10 | 0xd0 << 8)
     put(0x92, 0x0092)
     put(0x94, 0x1000_8000)
     // DEVCTL; bit 15 asks for a function-level reset and reads 0.
     put(0x98, 0x0010, writable: 0xffff)
+    // Power management, version 3; PMCSR with PowerState, and registers are lost on the way back.
+    put(0xd0, 0x01 | 0x00 << 8)
+    put(0xd2, 0x0003)
+    put(0xd4, 0x0000, writable: 0x0003)
     // CHANERRMSK_INT.
     put(0x184, 0, writable: 0x0fff_ffff)
   }
@@ -63,6 +67,8 @@ struct MockConfigurationSpace: Sendable {
     return bytes[0x99] & 0x80 != 0
   }
 
+  /// PMCSR says D3hot.
+  var isAsleep: Bool { bytes[0xd4] & 0x03 == 3 }
   /// COMMAND bit 2.
   var isBusMaster: Bool { bytes[0x04] & 0x04 != 0 }
   /// COMMAND bit 1.

@@ -31,6 +31,8 @@ public final class MockTransport: DeviceTransport {
   private let interrupts = MockInterrupts()
   private let configuration: Mutex<MockConfigurationSpace>
   private let resetsToFail = Mutex(0)
+  private let isAsleep = Atomic<Bool>(false)
+  private let sleepingAccesses = Atomic<UInt64>(0)
 
   /// A function that was just powered on: no bus mastering, no memory, no interrupt.
   ///
@@ -81,7 +83,13 @@ public final class MockTransport: DeviceTransport {
     _ region: RegionIndex, at offset: UInt64, width: AccessWidth
   ) throws(VFIOError) -> UInt64 {
     try check(region, offset, width)
-    if region == .bar0 { return model.readRegister(Int(offset), width: width.rawValue) }
+    if region == .bar0 {
+      if isAsleep.load(ordering: .acquiring) {
+        sleepingAccesses.wrappingAdd(1, ordering: .relaxed)
+        return .max >> UInt64(64 - 8 * width.rawValue)
+      }
+      return model.readRegister(Int(offset), width: width.rawValue)
+    }
     if model.faults.isRemoved { return .max >> UInt64(64 - 8 * width.rawValue) }
     if offset & ~3 == Self.channelErrorInt {
       return UInt64(model.channelErrorInt) >> (8 * (offset & 3))
@@ -99,17 +107,25 @@ public final class MockTransport: DeviceTransport {
   ) throws(VFIOError) {
     try check(region, offset, width)
     if region == .bar0 {
+      if isAsleep.load(ordering: .acquiring) {
+        sleepingAccesses.wrappingAdd(1, ordering: .relaxed)
+        return
+      }
       return model.writeRegister(Int(offset), width: width.rawValue, value: value)
     }
     if model.faults.isRemoved { return }
     if offset & ~3 == Self.channelErrorInt {
       return model.clearChannelErrorInt(UInt32(truncatingIfNeeded: value << (8 * (offset & 3))))
     }
-    let isBusMaster = configuration.withLock { configuration in
+    let (isBusMaster, sleeps) = configuration.withLock { configuration in
       configuration.write(Int(offset), width: width.rawValue, value: value)
-      return configuration.isBusMaster
+      return (configuration.isBusMaster, configuration.isAsleep)
     }
-    model.isBusMaster = isBusMaster
+    if sleeps != isAsleep.exchange(sleeps, ordering: .acquiringAndReleasing) {
+      // Registers are lost, and a sleeping function does nothing.
+      model.reset()
+    }
+    model.isBusMaster = isBusMaster && !sleeps
     interrupts.setBusMaster(isBusMaster)
   }
 
@@ -119,6 +135,9 @@ public final class MockTransport: DeviceTransport {
   ) throws(VFIOError) -> MemoryMapping {
     throw .missingFeature(device: name, feature: "mappable region \(region.rawValue)")
   }
+
+  /// Register accesses while the function was in D3hot, which some hosts answer with a bus error.
+  public var accessesWithoutPower: UInt64 { sleepingAccesses.load(ordering: .relaxed) }
 
   // MARK: - Memory
 
@@ -207,6 +226,7 @@ public final class MockTransport: DeviceTransport {
     model.isBusMaster = false
     model.reset()
     configuration.withLock { $0 = MockConfigurationSpace(model.configuration) }
+    isAsleep.store(false, ordering: .releasing)
   }
 
   /// Makes the next `count` resets fail with ETIMEDOUT.
