@@ -156,6 +156,15 @@ extension NetDmaInterface {
     }
   }
 
+  /// Waits for the end of a stop that another thread is about.
+  func waitUntilStopped(_ handle: NetDmaProviderHandle) {
+    _ = Deadline(after: options.drain + .seconds(60)).poll { () throws(Never) in
+      providers.withLock { table in
+        if case .stopping = table.entries[handle.rawValue]?.state { false } else { true }
+      }
+    }
+  }
+
   /// Waits until the provider is called for no channel that is not among its own.
   ///
   /// The state must refuse new allocations; each one under way ends in bounded time.

@@ -120,4 +120,12 @@ extension NetDmaChannel {
       return nil
     } catch { return error }
   }
+
+  /// Why a poll is refused, nil when it is not.
+  mutating func pollRefusal() -> NetDmaError? {
+    do throws(NetDmaError) {
+      _ = try poll()
+      return nil
+    } catch { return error }
+  }
 }
