@@ -133,10 +133,12 @@ struct DMAEngineTests {
           } catch { ended.post(DMACompletion(token: UInt64(index), error: nil)) }
         }
       }
-      let submitted = Deadline(after: .seconds(20)).poll { () throws(Never) in
-        bench.engine.statistics.channels.submittedDescriptors >= 9
+      // Suspended, not blocked: the copies need the tasks' threads, which other tests block, too.
+      let deadline = Deadline(after: .seconds(300))
+      while bench.engine.statistics.channels.submittedDescriptors < 9, !deadline.hasPassed {
+        try await Task.sleep(for: .milliseconds(1))
       }
-      #expect(submitted)
+      #expect(bench.engine.statistics.channels.submittedDescriptors >= 9)
       #expect(throws: NetDmaError.self) { try bench.engine.close() }
       try await group.waitForAll()
     }

@@ -200,6 +200,20 @@ struct NetDmaControlTests {
     #expect((2..<5).allSatisfy { bench.memory.isZero(IOATBench.piece($0)) })
   }
 
+  @Test("what waits on a suspended channel is aborted by a stop, and never begun", arguments: modes)
+  func stopOfSuspended(mode: NetDmaCompletionMode) throws {
+    let bench = try IOATBench(drain: .seconds(30))
+    var channel = try bench.open(mode)
+    try bench.interface.suspendDma(channel.handle)
+    try channel.submitCopies(0..<3, bench.memory)
+    #expect(
+      throws: NetDmaError.drainTimedOut(provider: "mock", aborted: 3, milliseconds: 30_000)
+    ) { try bench.interface.stopProvider(bench.handle) }
+    let ended = try ends(&channel, bench, mode, 3)
+    #expect(ended.map(\.token) == [0, 1, 2] && ended.allSatisfy { $0.error != nil })
+    #expect((0..<3).allSatisfy { bench.memory.isZero(IOATBench.piece($0)) })
+  }
+
   @Test("freeing a channel waits for its copies too", arguments: modes)
   func freeDrains(mode: NetDmaCompletionMode) throws {
     let bench = try IOATBench()

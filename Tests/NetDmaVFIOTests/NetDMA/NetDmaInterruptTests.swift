@@ -26,6 +26,25 @@ struct NetDmaInterruptTests {
     #expect(bench.log.all.isEmpty)
   }
 
+  @Test("NetDmaIsr answers while a control operation holds the channel")
+  func isrWhileHeld() throws {
+    let bench = try ProviderBench()
+    bench.provider.answerCPU { _, _ in 9 }
+    let handle = try bench.start()
+    let channel = try bench.open(handle)
+    let (interface, channelHandle) = (bench.interface, channel.handle)
+    let answers = Mutex<[Int?]>([])
+    // On the holder's own thread: a lock that it has would never be got.
+    bench.provider.onCall { call in
+      let answer = interface.isr(channel: channelHandle, descriptor: 0)
+      answers.withLock { $0.append(answer) }
+    }
+    try interface.suspendDma(channelHandle)
+    try interface.resetChannel(channelHandle)
+    bench.provider.onCall(nil)
+    #expect(answers.withLock { $0 } == [9, 9])
+  }
+
   @Test("a stale handle gets no CPU, ends nothing, and is counted")
   func staleHandles() throws {
     let bench = try ProviderBench(channels: 1)
