@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import NetDmaMock
 import NetDmaVFIO
 import Synchronization
 
 /// A transport without a device: registers are bytes that keep what is written, DMA mappings are
 /// recorded, and single calls can be made to fail.
+///
+/// `memory` is what a device would see of this process.
 package final class RecordingTransport: DeviceTransport {
   package let name = "recording"
   package let kind = TransportKind.mock
@@ -12,6 +15,7 @@ package final class RecordingTransport: DeviceTransport {
   package let numaNode: Int? = nil
   package let iovaRanges: [ClosedRange<UInt64>]
   package let iovaPageSize: UInt64 = 4096
+  package let memory = LocalMemory()
 
   private struct State {
     var registers = [UInt8](repeating: 0, count: 16384)
@@ -76,6 +80,10 @@ package final class RecordingTransport: DeviceTransport {
         throw .mappingOverlaps(device: name, iova: iova, size: memory.size)
       }
       state.mappings[iova] = memory.size
+      if let pointer = UnsafeMutableRawPointer(bitPattern: memory.address) {
+        // Neither overlaps nor leaves the address space, as just checked.
+        try? self.memory.map(iova: iova, size: memory.size, pointer: pointer)
+      }
     }
   }
 
@@ -86,6 +94,7 @@ package final class RecordingTransport: DeviceTransport {
         throw .unmapMismatch(device: name, iova: iova, expected: size, unmapped: 0)
       }
       state.mappings[iova] = nil
+      try? memory.unmap(iova: iova, size: size)
     }
   }
 

@@ -62,8 +62,11 @@ struct GuestRun {
 
   /// The objects that `netdma-probe … --json` printed in the guest, by line.
   var objects: [[String: Any]] {
-    log.split(separator: "\n").filter { $0.hasPrefix("{") }.compactMap {
-      (try? JSONSerialization.jsonObject(with: Data($0.utf8))) as? [String: Any]
+    log.split(separator: "\n").compactMap { line in
+      // The console is a terminal, so the progress meter may stand before it.
+      guard let start = line.firstIndex(of: "{") else { return nil }
+      return (try? JSONSerialization.jsonObject(with: Data(line[start...].utf8)))
+        as? [String: Any]
     }
   }
 }

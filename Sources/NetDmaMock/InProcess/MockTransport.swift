@@ -29,6 +29,10 @@ public final class MockTransport: DeviceTransport {
   /// What the function is.
   public var profile: DeviceProfile { function.profile }
 
+  /// Register accesses while the function decoded none, as in D3hot; some hosts answer such ones with
+  /// a bus error.
+  public var accessesWithoutPower: UInt64 { function.undecodedAccesses }
+
   private let memory = LocalMemory()
   private let function: PCIFunction
   private let resetsToFail = Mutex(0)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import NetDmaVFIO
+import Synchronization
 
 /// A whole emulated PCI function: configuration space, BAR0 with the engine behind it, interrupts.
 ///
@@ -10,6 +11,9 @@ final class PCIFunction: Sendable {
   let profile: DeviceProfile
   let model: IOATModel
   private let endpoint: PCIEndpoint
+  private let undecoded = Atomic<UInt64>(0)
+  /// Accesses to BAR0 while it was not decoded: in D3hot, or with memory decoding off.
+  var undecodedAccesses: UInt64 { undecoded.load(ordering: .relaxed) }
 
   static let bar0Size = UInt64(IOATModel.windowSize)
   static let configurationSize = UInt64(RegisterSet.size)
@@ -47,7 +51,9 @@ final class PCIFunction: Sendable {
   func read(_ region: RegionIndex, at offset: Int, width: Int) -> UInt64 {
     let ones = UInt64.max >> UInt64(64 - 8 * width)
     if region == .bar0 {
-      return endpoint.decodesMemory ? model.readRegister(offset, width: width) : ones
+      if endpoint.decodesMemory { return model.readRegister(offset, width: width) }
+      undecoded.wrappingAdd(1, ordering: .relaxed)
+      return ones
     }
     if model.faults.isRemoved { return ones }
     var value: UInt64 = 0
@@ -63,7 +69,11 @@ final class PCIFunction: Sendable {
   /// Writes 1 to 8 bytes of a region; the caller has checked that they lie inside.
   func write(_ region: RegionIndex, at offset: Int, width: Int, value: UInt64) {
     if region == .bar0 {
-      if endpoint.decodesMemory { model.writeRegister(offset, width: width, value: value) }
+      if endpoint.decodesMemory {
+        model.writeRegister(offset, width: width, value: value)
+      } else {
+        undecoded.wrappingAdd(1, ordering: .relaxed)
+      }
       return
     }
     if model.faults.isRemoved { return }

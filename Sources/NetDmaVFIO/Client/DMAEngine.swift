@@ -109,7 +109,10 @@ public final class DMAEngine: Sendable {
       dispatcher.shutdown()
     }
     var failure: NetDmaError?
-    do throws(NetDmaError) { try interface.stopProvider(provider) } catch { failure = error }
+    do throws(NetDmaError) { try interface.stopProvider(provider) } catch .wrongState {
+      // The host took the device back, and its removal stops the provider.
+      interface.waitUntilStopped(provider)
+    } catch { failure = error }
     for lane in lanes { lane.close() }
     do throws(NetDmaError) { try interface.deregisterProvider(provider) } catch {
       failure = failure ?? error

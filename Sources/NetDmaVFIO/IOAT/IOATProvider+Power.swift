@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import Logging
 import Synchronization
 
 /// The provider's side of NetDmaProviderPowerDown and NetDmaProviderPowerUp.
@@ -13,6 +14,9 @@ extension IOATProvider {
     let handle = try started("NetDmaPnPEventNotify")
     try hardware { () throws(IOATError) in try device.requirePowerManagement() }
     try interface.notifyPnPEvent(handle, .providerPowerDown)
+    state.withLock { $0.hasPower = false }
+    // A DPC that began before that may still be at a register.
+    dispatcher.flush()
     try hardware { () throws(IOATError) in try device.setPower(.d3hot) }
   }
 
@@ -21,8 +25,25 @@ extension IOATProvider {
   /// - Throws: `NetDmaError.wrongState` unless it is powered down; `.hardware`.
   public func powerUp() throws(NetDmaError) {
     let handle = try started("NetDmaPnPEventNotify")
+    guard state.withLock({ !$0.hasPower }) else {
+      throw .wrongState(call: "NetDmaPnPEventNotify", state: "started")
+    }
     try hardware { () throws(IOATError) in try device.setPower(.d0) }
+    state.withLock { $0.hasPower = true }
     try interface.notifyPnPEvent(handle, .providerPowerUp)
+  }
+
+  /// Gives the function its power back for good, where it was taken.
+  func restorePower() {
+    guard state.withLock({ !$0.hasPower }) else { return }
+    do throws(IOATError) {
+      try device.setPower(.d0)
+    } catch .transport(.disconnected), .transport(.deviceGone) {
+      // There is nothing that could have power.
+    } catch {
+      logger.warning("the function stays without power", metadata: ["reason": "\(error)"])
+    }
+    state.withLock { $0.hasPower = true }
   }
 
   private func started(_ call: String) throws(NetDmaError) -> NetDmaProviderHandle {

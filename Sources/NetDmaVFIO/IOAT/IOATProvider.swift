@@ -27,6 +27,8 @@ public final class IOATProvider: NetDmaProvider {
     var notifiers: [(index: IRQIndex, vectors: InterruptVectors)] = []
     /// The provider's handle while it is started.
     var handle: NetDmaProviderHandle?
+    /// False from before D3hot until after D0: a register access in between is fatal on some hosts.
+    var hasPower = true
   }
 
   /// A provider for `device` that serves `interface` and takes its interrupts from `dispatcher`.
@@ -103,6 +105,7 @@ public final class IOATProvider: NetDmaProvider {
 
   /// Takes the function off the bus; after NetDmaProviderStop.
   public func stop() {
+    restorePower()
     do throws(IOATError) {
       try device.disableInterrupts()
     } catch {
@@ -147,6 +150,7 @@ public final class IOATProvider: NetDmaProvider {
 
   /// The DPC of a channel: re-arms first, then looks, so that no completion falls between.
   fileprivate func dpc(_ context: IOATChannelContext) {
+    guard state.withLock({ $0.hasPower }) else { return }
     do throws(IOATError) {
       try context.channel.rearm()
     } catch {
@@ -215,7 +219,8 @@ public final class IOATProvider: NetDmaProvider {
   public func freeDmaChannel(_ channel: any NetDmaChannelContext) {
     guard let context = channel as? IOATChannelContext else { return }
     do throws(IOATError) {
-      try context.channel.retire()
+      // Without power it touches nothing.
+      if state.withLock({ $0.hasPower }) { try context.channel.retire() }
     } catch .transport(.disconnected), .transport(.deviceGone) {
       // An engine that is gone touches nothing.
     } catch {
@@ -257,11 +262,11 @@ public final class IOATProvider: NetDmaProvider {
     }
   }
 
-  /// ResumeDma: a version 3 engine goes on from a chain address.
+  /// ResumeDma: a version 3 engine goes on from a chain address; without one it stays as it is.
   public func resumeDma(
     _ channel: any NetDmaChannelContext, descriptor: UInt64, count: Int
   ) throws(NetDmaError) {
-    try startDma(channel, descriptor: descriptor, count: count)
+    if count > 0 { try startDma(channel, descriptor: descriptor, count: count) }
   }
 
   /// AbortDma: on a version 3 engine the way to stop at once is the reset.
@@ -303,6 +308,9 @@ public final class IOATProvider: NetDmaProvider {
     guard let context = channel as? IOATChannelContext else {
       throw .invalidParameter(
         call: "IOATProvider", detail: "The channel belongs to another provider.")
+    }
+    guard state.withLock({ $0.hasPower }) else {
+      throw .wrongState(call: "IOATProvider", state: "powered down")
     }
     return context
   }

@@ -22,9 +22,10 @@ public struct NetDmaChannelStatistics: Hashable, Sendable {
   public var isrCalls: UInt64 = 0
   /// Calls of NetDmaInterruptDpc for the channel.
   public var dpcCalls: UInt64 = 0
-  /// DPC runs that found nothing done, and nothing that an earlier run had taken meanwhile.
+  /// DPC runs that found nothing done, and nothing that was taken before.
   public var spuriousInterrupts: UInt64 = 0
-  /// DPC runs whose work an earlier run had done already.
+  /// DPC runs that found nothing because it was taken before: by a run that ended more than one
+  /// operation, by the watchdog, or by a suspension, abort or reset.
   public var lateInterrupts: UInt64 = 0
   /// Signals beyond the first that one wake-up delivered.
   public var mergedInterrupts: UInt64 = 0

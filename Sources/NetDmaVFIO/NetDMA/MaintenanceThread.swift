@@ -184,6 +184,7 @@ final class MaintenanceThread: Sendable {
         stalls[core.handle] = stall
       case .completed(let count):
         core.counters.lost.addShared(UInt64(count))
+        core.noteReapedAhead()
         core.logger.warning(
           "completions without an interrupt",
           metadata: ["provider": "\(core.providerName)", "operations": "\(count)"])

@@ -197,7 +197,11 @@ public struct NetDmaPollResult: Hashable, Sendable {
         count: Int(producer.head &- first))
       return (next: .open, result: true)
     }
-    if started { self.count(count) }
+    if started {
+      self.count(count)
+      // The engine may be done, and its DPC have found the gate held.
+      interface.tellClient(of: core)
+    }
     return started
   }
 
@@ -316,7 +320,7 @@ public struct NetDmaPollResult: Hashable, Sendable {
   /// The watchdog of a polled channel: the poller itself.
   private mutating func checkProgress() throws(NetDmaError) {
     let tail = core.progress.retiredPosition
-    guard tail != core.progress.submittedPosition else {
+    guard tail != core.progress.submittedPosition, core.gate.current != .suspended else {
       stalledSince = nil
       return
     }

@@ -16,6 +16,8 @@ extension NetDmaChannelCore {
   /// What control operations know of a channel.
   struct ControlState {
     var holds: Holds = []
+    /// Whether the provider was told to suspend; a channel without a chain need not be.
+    var isEngineSuspended = false
     var stage = WatchdogStage.quiet
     /// Operations done when the watchdog last acted.
     var completedAtStage: UInt64 = 0
@@ -25,25 +27,44 @@ extension NetDmaChannelCore {
   ///
   /// Returns the device's address of the last descriptor that was finished, 0 when none was since
   /// the engine last started.
-  func suspend(_ hold: Holds, call: String) throws(NetDmaError) -> UInt64 {
+  func suspend(
+    _ hold: Holds, call: String, drain: Duration = .zero
+  ) throws(NetDmaError) -> UInt64 {
     try gate.withExclusive { phase throws(NetDmaError) in
       try checkLive(phase, call: call)
       let holds = control.withLock { $0.holds }
       guard !holds.contains(hold) else {
         throw .wrongState(call: call, state: hold == .client ? "suspended" : "powered down")
       }
-      if holds.isEmpty, phase == .open {
-        _ = try provider.suspendDma(grant.context)
-        takeFinished()
-        // SUSPENDED reports need not reach memory; the register tells of the last one done.
-        let fault = try provider.channelFault(grant.context)
-        settle(unsafe consumer.pointee.slotsDone(CompletionWord(rawValue: fault.lastDescriptor)))
-      }
+      if holds.isEmpty, phase == .open { try stopBetweenDescriptors(within: drain) }
       control.withLock { _ = $0.holds.insert(hold) }
       let tail = unsafe consumer.pointee.tail
       let last = tail == progress.chainBase ? 0 : memory.address(of: tail &- 1)
       return (next: .suspended, result: last)
     }
+  }
+
+  /// Where the engine cannot be suspended it is given `limit` to finish everything; gate held.
+  private func stopBetweenDescriptors(within limit: Duration) throws(NetDmaError) {
+    guard optionalHandlers.contains(.suspendResume) else {
+      let isDone = Deadline(after: limit).poll { () throws(Never) in
+        takeFinished()
+        return (unsafe consumer.pointee.tail) == progress.submittedPosition
+      }
+      guard isDone else {
+        throw .drainTimedOut(
+          provider: providerName,
+          aborted: Int(progress.submittedPosition &- progress.retiredPosition),
+          milliseconds: Int(limit / .milliseconds(1)))
+      }
+      return
+    }
+    _ = try provider.suspendDma(grant.context)
+    control.withLock { $0.isEngineSuspended = true }
+    takeFinished()
+    // SUSPENDED reports need not reach memory; the register tells of the last one done.
+    let fault = try provider.channelFault(grant.context)
+    settle(unsafe consumer.pointee.slotsDone(CompletionWord(rawValue: fault.lastDescriptor)))
   }
 
   /// Goes on behind the last descriptor that was finished, once nobody holds the channel any more.
@@ -56,7 +77,10 @@ extension NetDmaChannelCore {
       guard holds.contains(hold) else {
         throw .wrongState(call: call, state: "not suspended")
       }
-      if contextIsLost { try provider.resetChannel(grant.context) }
+      if contextIsLost {
+        try resetIfOffered()
+        control.withLock { $0.isEngineSuspended = false }
+      }
       var next = ChannelGate.Phase.suspended
       if holds == hold {
         let fault = try provider.channelFault(grant.context)
@@ -64,30 +88,38 @@ extension NetDmaChannelCore {
         if fault.state == .halted, !fault.errors.isEmpty {
           try failAndReset(fault)
         }
-        next = try goOn(isReset: contextIsLost || fault.state == .halted)
+        let isSuspended = control.withLock { $0.isEngineSuspended }
+        next = try goOn(isReset: !isSuspended || fault.state == .halted)
       }
-      control.withLock { _ = $0.holds.remove(hold) }
+      control.withLock { control in
+        control.holds.remove(hold)
+        if control.holds.isEmpty { control.isEngineSuspended = false }
+      }
       return (next: next, result: ())
     }
   }
 
   private func failAndReset(_ fault: NetDmaChannelFault) throws(NetDmaError) {
     failHalted(fault)
-    try provider.resetChannel(grant.context)
+    try resetIfOffered()
     counters.resets.addAlone(1)
+  }
+
+  /// ResetChannel, which a provider may lack.
+  func resetIfOffered() throws(NetDmaError) {
+    if optionalHandlers.contains(.reset) { try provider.resetChannel(grant.context) }
   }
 
   private func goOn(isReset: Bool) throws(NetDmaError) -> ChannelGate.Phase {
     if isReset { return try restart() }
     let submitted = progress.submittedPosition
     let tail = unsafe consumer.pointee.tail
-    guard tail != submitted else { return .needsStart }
-    progress.setChainBase(tail)
+    if tail != submitted { progress.setChainBase(tail) }
     memory.clearCompletion()
     unsafe consumer.pointee.forgetWord()
     try provider.resumeDma(
       grant.context, descriptor: memory.address(of: tail), count: Int(submitted &- tail))
-    return .open
+    return tail == submitted ? .needsStart : .open
   }
 
   /// Stops the engine at once; everything submitted and not done ends as aborted.
@@ -109,7 +141,10 @@ extension NetDmaChannelCore {
       counters.resets.addAlone(1)
       memory.clearCompletion()
       unsafe consumer.pointee.forgetWord()
-      control.withLock { $0.holds = [] }
+      control.withLock { control in
+        control.holds = []
+        control.isEngineSuspended = false
+      }
       return (next: .needsStart, result: ())
     }
   }

@@ -40,9 +40,12 @@ extension NetDmaChannelCore {
     try gate.withExclusive { phase throws(NetDmaError) in
       let startFailed =
         phase == .needsStart && progress.retiredPosition != progress.submittedPosition
-      guard phase == .open || phase == .suspended || startFailed else {
-        return (next: phase, result: .running)
-      }
+      // Whoever suspended the channel wants it to stand still; without power nothing can be asked.
+      let mayAsk =
+        phase == .suspended
+        ? cause == .halted && control.withLock { !$0.holds.contains(.power) }
+        : phase == .open || startFailed
+      guard mayAsk else { return (next: phase, result: .running) }
       takeFinished()
       let tail = unsafe consumer.pointee.tail
       let fault = try provider.channelFault(grant.context)
@@ -64,6 +67,7 @@ extension NetDmaChannelCore {
         log(cause, fault, action: "channel reset")
         failHalted(fault)
       }
+      guard optionalHandlers.contains(.reset) else { return (next: phase, result: .deviceReset) }
       do throws(NetDmaError) {
         try provider.resetChannel(grant.context)
       } catch {
@@ -142,7 +146,9 @@ extension NetDmaChannelCore {
   /// what it finished is known; gate held.
   func quiesce() {
     // A channel that does not stop is what the reset is for.
-    _ = try? provider.suspendDma(grant.context)
+    if optionalHandlers.contains(.suspendResume) {
+      _ = try? provider.suspendDma(grant.context)
+    }
     takeFinished()
     if let fault = try? provider.channelFault(grant.context) {
       settle(unsafe consumer.pointee.slotsDone(CompletionWord(rawValue: fault.lastDescriptor)))
@@ -164,7 +170,7 @@ extension NetDmaChannelCore {
       if milliseconds != nil { control.stage = .deviceWasReset }
       control.completedAtStage = counters.completed.load(ordering: .relaxed)
     }
-    try provider.resetChannel(grant.context)
+    try resetIfOffered()
     counters.resets.addAlone(1)
     return phase == .suspended ? phase : try restart()
   }

@@ -44,7 +44,7 @@ public struct DMACompletion: Sendable {
   /// client's handler itself.
   private let mailbox = Mutex<[DMACompletion]>([])
   private let mailFlag = Atomic<Bool>(false)
-  /// Whether a DPC found work since the last one that found none.
+  /// Whether operations ended for which an interrupt may still come.
   private let reapedAhead = Atomic<Bool>(false)
   /// Whether the channel was shut down; held while that is under way.
   let isShutDown = Mutex<Bool>(false)
@@ -157,17 +157,20 @@ public struct DMACompletion: Sendable {
     return .completed(total)
   }
 
-  /// Counts an interrupt without work: late when its work was done by the DPC before, which took more
-  /// than its own interrupt told of, else spurious.
-  func classifyInterrupt(foundWork: Bool) {
-    if foundWork {
-      reapedAhead.store(true, ordering: .relaxed)
+  /// Counts an interrupt without work: late when its work was taken before, by a DPC that ended more
+  /// than one operation or by a control operation, else spurious.
+  func classifyInterrupt(ended operations: Int) {
+    if operations > 0 {
+      if operations > 1 { noteReapedAhead() }
     } else if reapedAhead.exchange(false, ordering: .relaxed) {
       counters.late.addShared(1)
     } else {
       counters.spurious.addShared(1)
     }
   }
+
+  /// Operations ended whose interrupt may still come.
+  func noteReapedAhead() { reapedAhead.store(true, ordering: .relaxed) }
 
   /// Retires `slots` slots that ended well and counts their operations.
   private func finish(_ slots: UInt32) -> Int {
@@ -185,6 +188,7 @@ public struct DMACompletion: Sendable {
     unsafe consumer.pointee.forEachOperation(in: slots) { token in
       post(DMACompletion(token: token, error: nil))
     }
+    noteReapedAhead()
     return finish(slots)
   }
 

@@ -27,8 +27,16 @@ extension NetDmaInterface {
       guard case .started(let attributes) = entry.state else {
         throw .wrongState(call: call, state: entry.state.name)
       }
+      guard entry.channels.count + entry.allocating < attributes.channelCount else {
+        throw .resources(
+          call: call,
+          detail: "All \(attributes.channelCount) channels of "
+            + "\(entry.characteristics.friendlyName) are taken.")
+      }
+      table.entries[handle.rawValue]?.allocating += 1
       return (entry.provider, entry.characteristics, attributes)
     }
+    defer { providers.withLock { $0.entries[handle.rawValue]?.allocating -= 1 } }
     guard let channel = channels.reserve() else {
       throw .resources(call: call, detail: "All \(options.maximumChannels) channels are taken.")
     }

@@ -36,13 +36,17 @@ extension NetDmaInterface {
     core.counters.dpcCalls.addShared(1)
     switch core.reapForDpc() {
     case .completed(let count):
-      core.classifyInterrupt(foundWork: count > 0)
+      core.classifyInterrupt(ended: count)
       return count
     case .halted:
       maintenance.recover(core)
       return 0
-    case .busy, .held:
-      // Whoever keeps the DPC out reaps afterwards.
+    case .busy:
+      // Whoever is in the lane may have looked before what is new now.
+      maintenance.tellClient(of: core)
+      return 0
+    case .held:
+      // Whoever holds the channel has it reaped afterwards.
       return 0
     }
   }

@@ -48,10 +48,11 @@ extension NetDmaInterface {
       pnp.send(entry.notification(.providerPowerDown, handle))
       return entry
     }
+    waitForAllocations(handle)
     do throws(NetDmaError) {
       for core in entry.channels.compactMap({ channels.core($0) })
       where core.gate.current != .closed {
-        _ = try core.suspend(.power, call: call)
+        _ = try core.suspend(.power, call: call, drain: options.drain)
         tellClient(of: core)
       }
     } catch {
@@ -127,7 +128,7 @@ extension NetDmaInterface {
     guard core.gate.current != .closed else { return }
     core.close(error) {
       // Where nothing answers, nothing touches memory either.
-      if !error.isDeviceGone { try? core.provider.resetChannel(core.grant.context) }
+      if !error.isDeviceGone { try? core.resetIfOffered() }
     }
     tellClient(of: core)
   }

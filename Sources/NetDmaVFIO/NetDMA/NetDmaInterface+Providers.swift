@@ -10,6 +10,8 @@ struct ProviderTable {
     var state = State.registered
     /// Channels allocated now.
     var channels: [NetDmaChannelHandle] = []
+    /// Allocations under way: the provider is about to be called for them.
+    var allocating = 0
   }
   enum State {
     case registered
@@ -135,6 +137,7 @@ extension NetDmaInterface {
       table.entries[handle.rawValue] = entry
       return entry
     }
+    waitForAllocations(handle)
     let deadline = Deadline(after: options.drain)
     var aborted = 0
     for channel in entry.channels {
@@ -150,6 +153,26 @@ extension NetDmaInterface {
       throw .drainTimedOut(
         provider: entry.characteristics.friendlyName, aborted: aborted,
         milliseconds: Int(options.drain / .milliseconds(1)))
+    }
+  }
+
+  /// Waits for the end of a stop that another thread is about.
+  func waitUntilStopped(_ handle: NetDmaProviderHandle) {
+    _ = Deadline(after: options.drain + .seconds(60)).poll { () throws(Never) in
+      providers.withLock { table in
+        if case .stopping = table.entries[handle.rawValue]?.state { false } else { true }
+      }
+    }
+  }
+
+  /// Waits until the provider is called for no channel that is not among its own.
+  ///
+  /// The state must refuse new allocations; each one under way ends in bounded time.
+  func waitForAllocations(_ handle: NetDmaProviderHandle) {
+    while providers.withLock({ ($0.entries[handle.rawValue]?.allocating ?? 0) > 0 }) {
+      _ = Deadline(after: .milliseconds(100)).poll { () throws(Never) in
+        providers.withLock { ($0.entries[handle.rawValue]?.allocating ?? 0) == 0 }
+      }
     }
   }
 }

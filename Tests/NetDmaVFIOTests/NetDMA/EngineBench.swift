@@ -51,9 +51,13 @@ final class BenchMemory: @unchecked Sendable {
   private let target: DMABuffer
   let count: Int
 
-  init(_ engine: DMAEngine, bytes: Int) throws {
-    source = try engine.allocate(byteCount: bytes)
-    target = try engine.allocate(byteCount: bytes)
+  convenience init(_ engine: DMAEngine, bytes: Int) throws {
+    try self.init(engine.addressSpace, bytes: bytes)
+  }
+
+  init(_ space: DMAAddressSpace, bytes: Int) throws {
+    source = try space.allocate(byteCount: bytes)
+    target = try space.allocate(byteCount: bytes)
     count = bytes
     for index in 0..<bytes {
       let byte = UInt8(truncatingIfNeeded: index &* 167 &+ index >> 8)
