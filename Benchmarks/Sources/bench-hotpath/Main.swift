@@ -23,12 +23,19 @@ struct BenchHotPath {
     if let side = value("--side") {
       let copies = UInt64(value("--copies") ?? "1000000") ?? 1_000_000
       let rig = try HotPathRig()
-      var runner = try rig.runner()
-      let done = try runner.run(side == "ours", batches: copies / UInt64(batch), batch: batch)
-      guard done == copies / UInt64(batch) * UInt64(batch) else {
+      let batches = copies / UInt64(batch)
+      var done: UInt64 = 0
+      if side == "ours" {
+        try rig.ours.run(rounds: 1, batches: batches, batch: batch) { completed, _ in
+          done = completed
+        }
+      } else {
+        done = rig.runFloor(batches: batches, batch: batch)
+      }
+      try rig.close()
+      guard done == batches * UInt64(batch) else {
         throw BenchError("\(done) of \(copies) copies completed")
       }
-      try rig.close(consume runner)
       return
     }
     for batch in [32, 1] as [UInt32] {
@@ -40,19 +47,20 @@ struct BenchHotPath {
 
   static func compare(batch: UInt32) throws -> (ours: Double, floor: Double) {
     let rig = try HotPathRig()
-    var runner = try rig.runner()
     let batches = UInt64(2_000_000 / batch)
+    let copies = batches * UInt64(batch)
     var ours: [Double] = []
     var floor: [Double] = []
-    for round in 0..<22 {
-      let isOurs = round % 2 == 0
+    try rig.ours.run(rounds: 11, batches: batches, batch: batch) { completed, nanoseconds in
+      guard completed == copies else { throw BenchError("\(completed) copies completed") }
+      ours.append(Double(nanoseconds) / Double(copies))
       let start = bench_now()
-      let done = try runner.run(isOurs, batches: batches, batch: batch)
-      let nanoseconds = Double(bench_now() - start) / Double(done)
-      guard done == batches * UInt64(batch) else { throw BenchError("\(done) copies completed") }
-      if round >= 2 { if isOurs { ours.append(nanoseconds) } else { floor.append(nanoseconds) } }
+      guard rig.runFloor(batches: batches, batch: batch) == copies else {
+        throw BenchError("the floor lost copies")
+      }
+      floor.append(Double(bench_now() - start) / Double(copies))
     }
-    try rig.close(consume runner)
+    try rig.close()
     return (ours.sorted()[ours.count / 2], floor.sorted()[floor.count / 2])
   }
 }
