@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import CFloor
+import Glibc
+package import NetDmaVFIO
+import Synchronization
+
+/// A transport to an engine that takes no time: BAR0 is plain memory that the driver maps, and
+/// descriptors are "done" when somebody stores the completion word.
+///
+/// While channels are opened and closed a thread answers for the engine (resets, first descriptor,
+/// whatever is outstanding). During a measurement it is stopped, and the measuring loop completes
+/// through `device(of:)`.
+package final class InstantTransport: DeviceTransport, @unchecked Sendable {
+  // @unchecked: `page` is constant and names registers, which any thread may store to.
+  package let name = "instant"
+  package let kind = TransportKind.mock
+  package let supportsReset = false
+  package let numaNode: Int? = nil
+  package let iovaRanges: [ClosedRange<UInt64>] = [0x10_0000...0xfedf_ffff]
+  package let iovaPageSize: UInt64 = 4096
+
+  private let channelCount: Int
+  private let file: CInt
+  private let page: UnsafeMutableRawPointer
+  private let mappings = Mutex<[(iova: UInt64, size: UInt64, address: UInt)]>([])
+  private let configuration = Mutex([UInt8](repeating: 0, count: 256))
+  private let vectors = Mutex<[CInt]>([])
+  private let isStopping = Atomic<Bool>(false)
+  private let responder = Mutex<PinnedThread?>(nil)
+
+  /// An engine with `channelCount` channels, 1 to 31; the thread answers for it.
+  package init(channelCount: Int = 1) throws(BenchError) {
+    self.channelCount = channelCount
+    file = bench_memfd(UInt64(Self.barSize))
+    guard file >= 0,
+      let page = mmap(nil, Self.barSize, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0),
+      page != UnsafeMutableRawPointer(bitPattern: -1)
+    else { throw BenchError("no memory for the registers: errno \(errno)") }
+    self.page = page
+    configuration.withLock { bytes in
+      bytes.replaceSubrange(0..<4, with: [0x86, 0x80, 0x20, 0x6f])
+      bytes.replaceSubrange(8..<12, with: [0, 0, 0x80, 0x08])
+    }
+    page.storeBytes(of: UInt8(channelCount), toByteOffset: 0x00, as: UInt8.self)
+    page.storeBytes(of: 20, toByteOffset: 0x01, as: UInt8.self)
+    page.storeBytes(of: 0x33, toByteOffset: 0x08, as: UInt8.self)
+    for channel in 0..<channelCount {
+      // HALTED for ever: nothing of it is asked for but after a failure.
+      page.storeBytes(of: 3, toByteOffset: Self.window(channel) + 0x08, as: UInt64.self)
+    }
+    startResponding()
+  }
+
+  deinit {
+    stopResponding()
+    munmap(page, Self.barSize)
+    close(file)
+  }
+
+  private static let barSize = 16384
+  private static func window(_ channel: Int) -> Int { 0x80 * (channel + 1) }
+
+  // MARK: - The engine
+
+  /// Has the thread answer for the engine again; before channels are opened or closed.
+  package func startResponding() {
+    isStopping.store(false, ordering: .sequentiallyConsistent)
+    responder.withLock { responder in
+      // Without a thread nothing answers, and the driver says so.
+      responder = try? PinnedThread(name: "instant") { [weak self] _ in
+        while self?.answer() == true { usleep(20) }
+      }
+    }
+  }
+
+  /// Takes commands and completes what was submitted on any channel; false when it is to stop.
+  private func answer() -> Bool {
+    for channel in 0..<channelCount {
+      page.storeBytes(of: 0, toByteOffset: Self.window(channel) + 0x04, as: UInt8.self)
+      guard var device = device(of: channel), device.doorbell.pointee != 0 else { continue }
+      instant_device_complete(&device)
+    }
+    return !isStopping.load(ordering: .sequentiallyConsistent)
+  }
+
+  /// Leaves the engine to the measuring loop.
+  package func stopResponding() {
+    isStopping.store(true, ordering: .sequentiallyConsistent)
+    let thread = responder.withLock { $0.take() }
+    thread?.join()
+  }
+
+  /// The engine's end of a channel that was started; nil before.
+  ///
+  /// Right for rings of a power of two of slots whose completion word follows them, which is how
+  /// the driver lays them out: the ring's size is the distance of the two addresses.
+  package func device(of channel: Int) -> instant_device? {
+    let window = page + Self.window(channel)
+    let chain = window.load(fromByteOffset: 0x10, as: UInt64.self)
+    let completion = window.load(fromByteOffset: 0x18, as: UInt64.self)
+    guard chain != 0, completion > chain, let word = translate(completion) else { return nil }
+    return instant_device(
+      doorbell: (window + 0x06).assumingMemoryBound(to: UInt16.self),
+      completion: word.assumingMemoryBound(to: UInt64.self), ring: chain,
+      mask: UInt32((completion - chain) / 64 - 1))
+  }
+
+  /// The eventfd of vector `channel`, -1 when it is not connected.
+  package func eventFD(of channel: Int) -> CInt {
+    vectors.withLock { channel < $0.count ? $0[channel] : -1 }
+  }
+
+  private func translate(_ iova: UInt64) -> UnsafeMutableRawPointer? {
+    mappings.withLock { mappings in
+      for mapping in mappings where iova >= mapping.iova && iova - mapping.iova < mapping.size {
+        return UnsafeMutableRawPointer(bitPattern: mapping.address + UInt(iova - mapping.iova))
+      }
+      return nil
+    }
+  }
+
+  // MARK: - The seam
+
+  package func regionInfo(_ region: RegionIndex) -> RegionInfo {
+    region == .bar0
+      ? RegionInfo(
+        size: UInt64(Self.barSize), isReadable: true, isWritable: true, mappableAreas: [0..<4096])
+      : RegionInfo(size: region == .configuration ? 256 : 0, isReadable: true, isWritable: true)
+  }
+
+  package func read(
+    _ region: RegionIndex, at offset: UInt64, width: AccessWidth
+  ) throws(VFIOError) -> UInt64 {
+    configuration.withLock { bytes in
+      (0..<width.rawValue).reduce(0) { value, index in
+        value | UInt64(bytes[(Int(offset) + index) & 255]) << UInt64(8 * index)
+      }
+    }
+  }
+
+  package func write(
+    _ region: RegionIndex, at offset: UInt64, width: AccessWidth, value: UInt64
+  ) throws(VFIOError) {
+    configuration.withLock { bytes in
+      for index in 0..<width.rawValue {
+        bytes[(Int(offset) + index) & 255] = UInt8(truncatingIfNeeded: value >> UInt64(8 * index))
+      }
+    }
+  }
+
+  package func map(_ region: RegionIndex, range: Range<UInt64>) throws(VFIOError) -> MemoryMapping {
+    do throws(SystemCallError) {
+      return try MemoryMapping(
+        fd: file, offset: range.lowerBound, count: range.count, subject: "registers")
+    } catch {
+      throw .system(device: name, error: error)
+    }
+  }
+
+  package func mapDMA(_ memory: DMARegion, at iova: UInt64, permissions: DMAPermissions) {
+    mappings.withLock { $0.append((iova, memory.size, memory.address)) }
+  }
+
+  package func unmapDMA(iova: UInt64, size: UInt64) {
+    mappings.withLock { $0.removeAll { $0.iova == iova } }
+  }
+
+  package func interruptCount(_ index: IRQIndex) -> Int { index == .msix ? channelCount : 0 }
+
+  package func enableInterrupts(_ index: IRQIndex, eventFDs: [CInt]) {
+    vectors.withLock { $0 = eventFDs }
+  }
+
+  package func disableInterrupts(_ index: IRQIndex) { vectors.withLock { $0 = [] } }
+
+  package func triggerInterrupt(_ index: IRQIndex, vector: Int) {
+    var one: UInt64 = 1
+    _ = Glibc.write(eventFD(of: vector), &one, 8)
+  }
+
+  package func reset() throws(VFIOError) {
+    throw .missingFeature(device: name, feature: "function reset")
+  }
+}
+
+/// What went wrong in a benchmark, in words.
+package struct BenchError: Error, CustomStringConvertible {
+  package let description: String
+  package init(_ description: String) { self.description = description }
+}

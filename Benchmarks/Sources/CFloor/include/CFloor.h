@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef CFLOOR_H
+#define CFLOOR_H
+#include "bench_system.h"
+#include "floor_hotpath.h"
+#include "instant_device.h"
+#endif
