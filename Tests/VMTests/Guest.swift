@@ -79,6 +79,8 @@ struct Guest {
   var functions = 1
   /// More options of `netdma-probe emulate`.
   var emulation: [String] = []
+  /// Options of further emulators, of one function each, beside the first.
+  var others: [[String]] = []
   /// Set in the scenario.
   var environment: [String: String] = [:]
   /// More options of run-guest.sh.
@@ -111,15 +113,25 @@ struct Guest {
     try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
     defer { try? FileManager.default.removeItem(at: folder) }
     let socket = folder.appendingPathComponent("ioat.sock").path
-    let sockets = functions == 1 ? [socket] : (0..<functions).map { "\(socket).\($0)" }
+    let firstSockets = functions == 1 ? [socket] : (0..<functions).map { "\(socket).\($0)" }
+    let otherSockets = others.indices.map {
+      folder.appendingPathComponent("other\($0).sock").path
+    }
+    let sockets = firstSockets + otherSockets
 
     let emulator = try Child(
       probe, ["emulate", "--socket", socket, "--functions", "\(functions)"] + emulation,
       output: folder.appendingPathComponent("emulator.log"))
+    let companions = try zip(otherSockets, others).map { socket, options in
+      try Child(
+        probe, ["emulate", "--socket", socket] + options,
+        output: URL(fileURLWithPath: socket + ".log"))
+    }
     let limit = Date(timeIntervalSinceNow: 60)
     while !sockets.allSatisfy({ FileManager.default.fileExists(atPath: $0) }) {
-      guard emulator.isRunning, Date() < limit else {
-        throw GuestError(description: "the emulator serves nothing:\n\(emulator.text)")
+      guard emulator.isRunning, companions.allSatisfy(\.isRunning), Date() < limit else {
+        let texts = ([emulator] + companions).map(\.text).joined(separator: "\n")
+        throw GuestError(description: "an emulator serves nothing:\n\(texts)")
       }
       Thread.sleep(forTimeInterval: 0.01)
     }
@@ -135,9 +147,11 @@ struct Guest {
         + options,
       output: folder.appendingPathComponent("guest.log"))
     let status = guest.wait()
-    let serving = emulator.isRunning
-    let emulatorStatus = emulator.stop()
-    let run = GuestRun(log: guest.text, emulatorLog: emulator.text)
+    let emulators = [emulator] + companions
+    let serving = emulators.allSatisfy(\.isRunning)
+    let emulatorStatus = emulators.map { $0.stop() }.first { $0 != 0 } ?? 0
+    let run = GuestRun(
+      log: guest.text, emulatorLog: emulators.map(\.text).joined(separator: "\n"))
     if status == 77 {
       guard ProcessInfo.processInfo.environment["CI"] == nil else {
         throw GuestError(description: "guests must run in CI, but: \(run.log)")
@@ -148,8 +162,8 @@ struct Guest {
     if status != 0 || !serving || emulatorStatus != 0 {
       Issue.record(
         """
-        the guest ended with status \(status); the emulator \
-        \(serving ? "ended" : "had ended before") with status \(emulatorStatus)
+        the guest ended with status \(status); the emulators \
+        \(serving ? "ended" : "had not all lived until then, and ended") with status \(emulatorStatus)
         --- guest
         \(run.log)
         --- emulator

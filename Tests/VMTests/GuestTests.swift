@@ -42,4 +42,25 @@ struct GuestTests {
     #expect(evidence?.contains("2 functions, 2 cycles") == true)
     print(evidence ?? "")
   }
+
+  /// Every part that Linux knows; the RAID variants are those whose RAID Linux does not mask.
+  private static let models: [[String]] =
+    [
+      "jasper-forest", "sandy-bridge", "ivy-bridge", "haswell", "broadwell", "broadwell-de",
+      "briarwood", "skylake", "ice-lake",
+    ].map { ["--model", $0] } + ["nehalem", "ice-lake"].map { ["--model", $0, "--raid"] }
+
+  @Test(
+    "Linux's ioatdma probes every model and passes its self tests, by message and by pin",
+    arguments: ["msix", "intx"])
+  func models(style: String) throws {
+    let run = try Guest(
+      scenario: "ioatdma", emulation: ["--model", "nehalem"], others: Self.models,
+      environment: ["CYCLES": "2", "STYLE": style]
+    ).run()
+    let evidence = run.evidence("ioatdma")
+    #expect(evidence?.contains("\(Self.models.count + 1) functions, 2 cycles") == true)
+    #expect(run.log.contains("ioat-\(style)"))
+    print(evidence ?? "")
+  }
 }

@@ -109,7 +109,9 @@ struct DevicePlatform: Sendable {
     DevicePlatform(
       "briarwood", ids: Array(0x0c50...0x0c53), functions: 4, raid: .fixed, version: 0x33,
       addressWidth: 48, revision: 0x01, capabilities: [.pageBreak, .fill, .descriptorWriteBack],
-      raidCapabilities: [.xor, .pq, .raid16Sources], resetWipesMSIX: true),
+      // P+Q only: where mismatches are written back into descriptors, Linux masks them in CHANERR
+      // and looks for them in P+Q descriptors alone, so that it computes XOR with these.
+      raidCapabilities: [.pq, .raid16Sources], resetWipesMSIX: true),
     DevicePlatform(
       "skylake", ids: [0x2021], version: 0x33, addressWidth: 48, revision: 0x04),
     DevicePlatform(

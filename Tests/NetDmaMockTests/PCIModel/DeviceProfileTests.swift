@@ -97,11 +97,11 @@ struct DeviceProfileTests {
       try Self.profile(name, raid: true).model.deviceID == Self.profile(name).model.deviceID)
   }
 
-  @Test("Briarwood has RAID on functions 0 and 1, always")
+  @Test("Briarwood has P+Q on functions 0 and 1, always, and XOR on none")
   func fixedRAID() throws {
     for function in 0..<4 {
       let capabilities = try Self.profile("briarwood", function: function).model.capabilities
-      #expect((capabilities & 0x300 != 0) == (function < 2))
+      #expect(capabilities & 0x300 == (function < 2 ? 0x200 : 0))
     }
   }
 
