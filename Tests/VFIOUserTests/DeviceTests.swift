@@ -9,9 +9,10 @@ import Testing
 @Suite("vfio-user: the device behind the socket")
 struct DeviceTests {
   @Test(
-    "copies go through shared memory, and their interrupts come back", arguments: [true, false])
-  func copies(usesInterrupts: Bool) async throws {
-    let emulator = try Emulator()
+    "copies go through shared memory, and their interrupts come back, with either doorbell",
+    arguments: [true, false], [false, true])
+  func copies(usesInterrupts: Bool, mapsDoorbells: Bool) async throws {
+    let emulator = try Emulator(mapsDoorbells: mapsDoorbells)
     var options = DMAEngine.Options()
     options.usesInterrupts = usesInterrupts
     let engine = try DMAEngine(
