@@ -100,7 +100,7 @@ struct DeviceTests {
     let emulator = try Emulator(ModelConfiguration(channelCount: 3, timing: .fast))
     let client = try emulator.client()
     #expect(try client.interruptCount(.msix) == 3)
-    #expect(try client.interruptCount(.intx) == 0)
+    #expect(try client.interruptCount(.error) == 1)
     let first = try EventFD()
     let third = try EventFD()
     try client.enableInterrupts(.msix, eventFDs: [first.rawValue, -1, third.rawValue])

@@ -86,7 +86,7 @@ struct DoorbellTests {
     let peer = try emulator.peer()
     let offer = Wire.version(json: "{\"capabilities\":{\"max_msg_fds\":1}}")
     #expect(try peer.errno(of: .version, offer) == 0)
-    for (argsz, flags, size) in [(32, 7, 32), (87, 7, 32), (88, 15, 88), (4096, 15, 88)] {
+    for (argsz, flags, size) in [(32, 7, 32), (79, 7, 32), (80, 15, 80), (4096, 15, 80)] {
       let reply = try #require(
         try peer.ask(.deviceGetRegionInfo, Wire.regionInfo(0, argsz: UInt32(argsz))))
       var reader = WireReader(reply.payload)
