@@ -30,6 +30,11 @@ static inline uint64_t netdma_load_acquire64(const volatile void *_Nonnull p) {
 static inline void netdma_store_release64(volatile void *_Nonnull p, uint64_t v) {
   __atomic_store_n((volatile uint64_t *)p, v, __ATOMIC_RELEASE);
 }
+// Stores `desired` if `expected` is still there; whether it was.
+static inline int netdma_exchange16(volatile void *_Nonnull p, uint16_t expected, uint16_t desired) {
+  return __atomic_compare_exchange_n((volatile uint16_t *)p, &expected, desired, 0, __ATOMIC_SEQ_CST,
+                                     __ATOMIC_RELAXED);
+}
 static inline void netdma_fence_release(void) { __atomic_thread_fence(__ATOMIC_RELEASE); }
 static inline void netdma_fence_acquire(void) { __atomic_thread_fence(__ATOMIC_ACQUIRE); }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import CNetDma
 import NetDmaVFIO
 import Synchronization
 
@@ -19,6 +20,15 @@ final class ChannelModel: Sendable {
   /// The state's epoch, for the engine to notice without the lock that its work is void.
   private let epoch = Atomic<UInt32>(0)
   private let isStopping = Atomic<Bool>(false)
+  /// Where software may store DMACOUNT; its lock is taken before the state's.
+  private let doorbell = Mutex(Doorbell())
+  private let hasDoorbell = Atomic<Bool>(false)
+
+  private struct Doorbell {
+    var page: DoorbellPage?
+    /// What was there when it was last looked at.
+    var seen: UInt16 = 0
+  }
 
   init(index: Int, function: FunctionState, memory: any BusMemory) throws(SystemCallError) {
     self.index = index
@@ -96,6 +106,66 @@ final class ChannelModel: Sendable {
 
   var statistics: ChannelStatistics { state.withLock { $0.statistics } }
 
+  // MARK: - Doorbells in memory
+
+  /// Looks at `page` for DMACOUNT from now on, besides the register; at none when nil.
+  func attach(_ page: DoorbellPage?) {
+    doorbell.withLock { $0 = Doorbell(page: page) }
+    mirrorCount()
+    hasDoorbell.store(page != nil, ordering: .releasing)
+    bell.ring()
+  }
+
+  /// Takes over a count that was stored in memory; whether there was a new one.
+  ///
+  /// Under the lock, because the engine and the register accesses of software both look: an older
+  /// count taken over after a newer one would send the engine around the whole counter.
+  @discardableResult
+  func takeDoorbell() -> Bool {
+    guard hasDoorbell.load(ordering: .acquiring) else { return false }
+    return doorbell.withLock { doorbell in
+      guard let value = doorbell.page?.load(channel: index), value != doorbell.seen else {
+        return false
+      }
+      doorbell.seen = value
+      _ = write(
+        word: 0, lanes: ByteLanes(start: ModelChannelRegister.count, width: 2),
+        value: UInt64(value) << UInt64(8 * ModelChannelRegister.count))
+      return true
+    }
+  }
+
+  /// Shows in memory what DMACOUNT became otherwise (a reset, a new chain, a write of the register),
+  /// so that the next store of the same number is seen as a new one.
+  func mirrorCount() {
+    doorbell.withLock { doorbell in
+      guard let page = doorbell.page else { return }
+      let count = state.withLock { $0.count }
+      // A store that came in between stays, and is taken over next.
+      if count != doorbell.seen, page.replace(channel: index, doorbell.seen, with: count) {
+        doorbell.seen = count
+      }
+    }
+  }
+
+  /// For this long after the last descriptor the engine looks at memory without a pause.
+  private static let watchSpin: UInt64 = 200_000
+  /// For this long it looks again after the shortest sleep there is, later once a millisecond.
+  private static let watchSpan: UInt64 = 100_000_000
+
+  /// Waits like the bell, and looks for a count in memory meanwhile.
+  private func watch(since seen: UInt32, until time: UInt64?) {
+    let start = Deadline.now()
+    while bell.count == seen, !takeDoorbell() {
+      netdma_cpu_pause()
+      let now = Deadline.now()
+      if let time, now >= time { return }
+      guard now &- start > Self.watchSpin else { continue }
+      let nap: UInt64 = now &- start < Self.watchSpan ? 1000 : 1_000_000
+      bell.wait(since: seen, until: min(now + nap, time ?? .max), spin: 0)
+    }
+  }
+
   // MARK: - The engine's thread
 
   /// Makes `run` return after the descriptor in flight.
@@ -118,6 +188,8 @@ final class ChannelModel: Sendable {
     var outcome: EngineOutcome?
     while true {
       let seen = bell.count
+      // Before it is said that nothing is left to do.
+      takeDoorbell()
       let step = nextStep(outcome)
       outcome = nil
       switch step {
@@ -131,6 +203,10 @@ final class ChannelModel: Sendable {
         function.raise(channel: index)
       case .sleep(let time):
         pacer.idle()
+        if hasDoorbell.load(ordering: .acquiring) {
+          watch(since: seen, until: time)
+          continue
+        }
         bell.wait(since: seen, until: time, spin: function.configuration.timing.idleSpin)
       case .stop:
         return

@@ -186,6 +186,24 @@ public final class IOATModel: Sendable {
     function.reset()
   }
 
+  // MARK: - Doorbells in memory
+
+  /// Looks at `page` for DMACOUNT from now on, besides the registers; at none when nil.
+  public func attach(_ page: DoorbellPage?) {
+    for channel in channels { channel.attach(page) }
+  }
+
+  /// Takes over every count that was stored in memory, to be called before a register access so
+  /// that the two stay in order.
+  public func takeDoorbells() {
+    for channel in channels { channel.takeDoorbell() }
+  }
+
+  /// Shows every DMACOUNT in memory, to be called after what may have changed one otherwise.
+  public func mirrorCounts() {
+    for channel in channels { channel.mirrorCount() }
+  }
+
   // MARK: - Faults and figures
 
   /// What goes wrong from now on.

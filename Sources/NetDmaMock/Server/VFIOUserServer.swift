@@ -44,6 +44,7 @@ public final class VFIOUserServer: Sendable {
   /// The socket's path.
   public let path: String
   private let function: EmulatedFunction
+  private let mapsDoorbells: Bool
   private let doorman: Doorman
   private let doormanThread: PinnedThread
   private let logger: Logger
@@ -53,19 +54,25 @@ public final class VFIOUserServer: Sendable {
   ///
   /// - Throws: `VFIOUserServerError`.
   public convenience init(
-    path: String, configuration: ModelConfiguration, logger: Logger
+    path: String, configuration: ModelConfiguration, mapsDoorbells: Bool = false, logger: Logger
   ) throws(VFIOUserServerError) {
-    try self.init(path: path, profile: DeviceProfile(model: configuration), logger: logger)
+    try self.init(
+      path: path, profile: DeviceProfile(model: configuration), mapsDoorbells: mapsDoorbells,
+      logger: logger)
   }
 
   /// Creates the function that `profile` describes and listens; a socket file that a dead server
   /// left is replaced.
   ///
+  /// With `mapsDoorbells` clients may map a page of BAR0 in which DMACOUNT is stored instead of
+  /// being written by message (see `DoorbellPage`); the engines then look at it as long as a client is
+  /// there that asked for the page.
   /// - Throws: `VFIOUserServerError`.
   public init(
-    path: String, profile: DeviceProfile, logger: Logger
+    path: String, profile: DeviceProfile, mapsDoorbells: Bool = false, logger: Logger
   ) throws(VFIOUserServerError) {
     self.path = path
+    self.mapsDoorbells = mapsDoorbells
     self.logger = logger
     do throws(SystemCallError) {
       function = try EmulatedFunction(profile)
@@ -136,7 +143,8 @@ public final class VFIOUserServer: Sendable {
   }
 
   private func serve(_ socket: VFIOUserSocket, onEnd: () -> Void) -> VFIOUserSession.End {
-    let session = VFIOUserSession(function: function, socket: socket, logger: logger)
+    let session = VFIOUserSession(
+      function: function, socket: socket, mapsDoorbells: mapsDoorbells, logger: logger)
     let end = session.run(stop: doorman.stopEvent.rawValue, onEnd: onEnd)
     switch end {
     case .clientLeft: logger.info("client left", metadata: ["socket": "\(path)"])

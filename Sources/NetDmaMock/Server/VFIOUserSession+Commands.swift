@@ -2,6 +2,7 @@
 
 import Glibc
 import NetDmaVFIO
+import SystemPackage
 
 extension VFIOUserSession {
   private static let regionCount: UInt32 = 9
@@ -63,18 +64,51 @@ extension VFIOUserSession {
     return writer.bytes
   }
 
-  func regionInfo(_ reader: inout WireReader) throws(Refusal) -> [UInt8] {
+  func regionInfo(_ reader: inout WireReader) throws(Refusal) -> Answer {
     guard reader.remaining >= 32, let argsz = reader.u32(), reader.u32() != nil,
       let index = reader.u32(), argsz >= 32, index < Self.regionCount
     else { throw Refusal(EINVAL) }
-    let size = function.pci.size(of: RegionIndex(rawValue: index))
+    let region = RegionIndex(rawValue: index)
+    let size = function.pci.size(of: region)
+    var flags = size > 0 ? VFIOUser.regionRead | VFIOUser.regionWrite : 0
+    var capabilities: [UInt8] = []
+    var page: DoorbellPage?
+    if region == .bar0, mapsDoorbells, peerDescriptors > 0 {
+      do throws(SystemCallError) { page = try function.openDoorbells() } catch {
+        throw Refusal(error.errno.rawValue)
+      }
+      capabilities = Self.doorbellCapabilities
+      flags |= VFIOUser.regionMap
+    }
+    let needed = UInt32(32 + capabilities.count)
+    // Where they do not fit they are not announced: QEMU fails a device whose offset leads nowhere.
+    if argsz < needed { capabilities = [] }
+    if !capabilities.isEmpty { flags |= VFIOUser.regionCapabilities }
     var writer = WireWriter()
-    writer.u32(32)
-    writer.u32(size > 0 ? VFIOUser.regionRead | VFIOUser.regionWrite : 0)
+    writer.u32(needed)
+    writer.u32(flags)
     writer.u32(index)
-    writer.u32(0)
+    writer.u32(capabilities.isEmpty ? 0 : 32)
     writer.u64(size)
     writer.u64(0)
+    writer.append(capabilities)
+    return Answer(writer.bytes, page: page)
+  }
+
+  /// One area that can be mapped, and what it is.
+  private static var doorbellCapabilities: [UInt8] {
+    var writer = WireWriter()
+    writer.u16(VFIOUser.sparseMapCapability)
+    writer.u16(1)
+    writer.u32(64)
+    writer.u32(1)
+    writer.u32(0)
+    writer.u64(UInt64(DoorbellPage.offset))
+    writer.u64(UInt64(DoorbellPage.size))
+    writer.u16(VFIOUser.doorbellCapability)
+    writer.u16(1)
+    writer.u32(0)
+    writer.u64(UInt64(DoorbellPage.offset))
     return writer.bytes
   }
 

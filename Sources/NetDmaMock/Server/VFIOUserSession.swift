@@ -15,6 +15,8 @@ final class VFIOUserSession: Sendable {
   private let logger: Logger
   private let peer = Mutex(VFIOUserCapabilities())
   let remote: SessionMemory
+  /// Whether the client may map a page to ring doorbells in.
+  let mapsDoorbells: Bool
 
   /// Why a session ended.
   enum End: Equatable {
@@ -29,11 +31,29 @@ final class VFIOUserSession: Sendable {
     init(_ errno: CInt) { self.errno = errno }
   }
 
+  /// What a command is answered with.
+  struct Answer {
+    var payload: [UInt8]
+    /// The page whose file goes along.
+    var page: DoorbellPage?
+
+    init(_ payload: [UInt8], page: DoorbellPage? = nil) {
+      self.payload = payload
+      self.page = page
+    }
+  }
+
+  /// Descriptors that the client takes in one message.
+  var peerDescriptors: Int { peer.withLock { $0.maximumDescriptors } }
+
   /// A client has this long for its first message.
   private static let greeting: Duration = .seconds(10)
 
-  init(function: EmulatedFunction, socket: VFIOUserSocket, logger: Logger) {
+  init(
+    function: EmulatedFunction, socket: VFIOUserSocket, mapsDoorbells: Bool, logger: Logger
+  ) {
     self.function = function
+    self.mapsDoorbells = mapsDoorbells
     self.socket = socket
     self.logger = logger
     remote = SessionMemory(socket)
@@ -81,13 +101,15 @@ final class VFIOUserSession: Sendable {
   }
 
   private func reply(
-    to header: VFIOUserHeader, _ payload: [UInt8]
+    to header: VFIOUserHeader, _ answer: Answer
   ) throws(VFIOUserSocketError) {
     guard header.wantsReply else { return }
+    // The page lives until its descriptor is sent.
+    defer { withExtendedLifetime(answer.page) {} }
     try socket.send(
       VFIOUserHeader(
         id: header.id, command: header.command, size: 0, flags: VFIOUserHeader.typeReply),
-      payload: payload)
+      payload: answer.payload, descriptors: answer.page.map { [$0.fileDescriptor] } ?? [])
   }
 
   private func refuse(
@@ -121,7 +143,7 @@ final class VFIOUserSession: Sendable {
     writer.u16(0)
     writer.u16(0)
     writer.append(answer.json)
-    try reply(to: message.header, writer.bytes)
+    try reply(to: message.header, Answer(writer.bytes))
     return true
   }
 
@@ -135,20 +157,28 @@ final class VFIOUserSession: Sendable {
   // MARK: - Commands
 
   private func answer(_ message: VFIOUserMessage) throws(VFIOUserSocketError) {
-    let payload: [UInt8]
+    let answer: Answer
     do throws(Refusal) {
-      payload = try carryOut(message)
+      answer = try carryOut(message)
     } catch {
       logger.debug(
         "refused",
         metadata: ["command": "\(message.header.command)", "errno": "\(error.errno)"])
       return try refuse(message.header, error.errno)
     }
-    try reply(to: message.header, payload)
+    try reply(to: message.header, answer)
   }
 
-  /// Carries out a command; gives the reply's payload.
-  private func carryOut(_ message: VFIOUserMessage) throws(Refusal) -> [UInt8] {
+  private func carryOut(_ message: VFIOUserMessage) throws(Refusal) -> Answer {
+    if message.header.command == .deviceGetRegionInfo, message.descriptors.isEmpty {
+      var reader = WireReader(message.payload)
+      return try regionInfo(&reader)
+    }
+    return Answer(try payload(for: message))
+  }
+
+  /// Carries out a command whose answer brings no descriptor; gives the reply's payload.
+  private func payload(for message: VFIOUserMessage) throws(Refusal) -> [UInt8] {
     let command = message.header.command
     let takesDescriptors = command == .dmaMap || command == .deviceSetIRQs
     // Descriptors that belong nowhere close with the message.
@@ -159,7 +189,6 @@ final class VFIOUserSession: Sendable {
     case .dmaMap: return try map(&reader, message.descriptors)
     case .dmaUnmap: return try unmap(&reader)
     case .deviceGetInfo: return try deviceInfo(&reader)
-    case .deviceGetRegionInfo: return try regionInfo(&reader)
     case .deviceGetRegionIOFDs: return try regionIOFDs(&reader)
     case .deviceGetIRQInfo: return try irqInfo(&reader)
     case .deviceSetIRQs: return try setIRQs(&reader, message.descriptors)

@@ -30,7 +30,9 @@ public enum IOATRegister {
   public static let chwpreflmt: UInt64 = 0x4c
 
   /// Offset of channel `index`'s window of 0x80 bytes.
-  public static func channelWindow(_ index: Int) -> UInt64 { 0x80 * UInt64(index + 1) }
+  public static func channelWindow(_ index: Int) -> UInt64 { channelWindowSize * UInt64(index + 1) }
+  /// Bytes of a channel's registers.
+  static let channelWindowSize: UInt64 = 0x80
 }
 
 /// Offsets in a channel's window (version 2 and 3 layout).
@@ -43,6 +45,11 @@ public enum IOATChannelRegister {
   public static let chancmd: UInt64 = 0x04
   /// DMACOUNT, 16 bit, RW: descriptors made valid since CHAINADDR was written, modulo 65536.
   public static let dmacount: UInt64 = 0x06
+
+  /// Whether an offset of BAR0 is that of some channel's DMACOUNT.
+  static func isCount(_ offset: UInt64) -> Bool {
+    offset >= IOATRegister.channelWindow(0) && offset % IOATRegister.channelWindowSize == dmacount
+  }
   /// CHANSTS, 64 bit, RO; layout of `CompletionWord`.
   public static let chansts: UInt64 = 0x08
   /// CHAINADDR, 64 bit, RW: first descriptor; bits 5:0 zero.

@@ -60,15 +60,23 @@ public struct RegionInfo: Hashable, Sendable {
   public var isWritable: Bool
   /// Byte ranges that can be mapped; empty when the region can only be read and written.
   public var mappableAreas: [Range<UInt64>]
+  /// A mappable page that mirrors the region's first one for DMACOUNT alone: a 16-bit store to that
+  /// register's offset within it has the meaning of a write of the register.
+  ///
+  /// No device has it; an emulated one may, because a driver in another process cannot reach its
+  /// registers by loads and stores.
+  public var doorbells: Range<UInt64>?
 
   /// Describes a region.
   public init(
-    size: UInt64, isReadable: Bool, isWritable: Bool, mappableAreas: [Range<UInt64>] = []
+    size: UInt64, isReadable: Bool, isWritable: Bool, mappableAreas: [Range<UInt64>] = [],
+    doorbells: Range<UInt64>? = nil
   ) {
     self.size = size
     self.isReadable = isReadable
     self.isWritable = isWritable
     self.mappableAreas = mappableAreas
+    self.doorbells = doorbells
   }
 }
 

@@ -4,7 +4,7 @@ import CNetDma
 
 /// The first page of BAR0: mapped where the transport can, else read and written by messages.
 ///
-/// Every access has exactly the width in its name. The choice between the two ways is one
+/// DMACOUNT can have a mapping of its own where the rest is reached by messages. Every access has exactly the width in its name. The choice between the two ways is one
 /// predictable branch per access.
 @safe public final class RegisterWindow: @unchecked Sendable {
   // @unchecked: the only stored state is constant; the pointed-to registers are device memory that is
@@ -12,6 +12,8 @@ import CNetDma
   private let transport: any DeviceTransport
   private let mapping: MemoryMapping?
   private let base: UnsafeMutableRawPointer?
+  /// The page that mirrors the first one for DMACOUNT alone.
+  private let doorbells: UnsafeMutableRawPointer?
   /// Bytes that can be addressed.
   public let size: UInt64
 
@@ -31,9 +33,16 @@ import CNetDma
     if isMappable {
       let window = try transport.map(.bar0, range: page)
       unsafe base = window.address
+      unsafe doorbells = nil
+      mapping = consume window
+    } else if let range = info.doorbells {
+      let window = try transport.map(.bar0, range: range)
+      unsafe base = nil
+      unsafe doorbells = window.address
       mapping = consume window
     } else {
       unsafe base = nil
+      unsafe doorbells = nil
       mapping = nil
     }
   }
@@ -47,7 +56,10 @@ import CNetDma
   ///
   /// Valid while this window lives.
   @unsafe package func address(of offset: UInt64) -> UnsafeMutableRawPointer? {
-    offset < Self.pageSize ? unsafe base.map { unsafe $0 + Int(offset) } : nil
+    guard offset < Self.pageSize else { return nil }
+    if let base = unsafe base { return unsafe base + Int(offset) }
+    guard IOATChannelRegister.isCount(offset) else { return nil }
+    return unsafe doorbells.map { unsafe $0 + Int(offset) }
   }
 
   // In each accessor the offset lies in the mapped page and is a multiple of the width, which
@@ -57,7 +69,7 @@ import CNetDma
     guard offset <= size - UInt64(width), offset % UInt64(width) == 0 else {
       throw .invalidAccess(device: transport.name, region: 0, offset: offset, width: width)
     }
-    return unsafe address(of: offset)
+    return offset < Self.pageSize ? unsafe base.map { unsafe $0 + Int(offset) } : nil
   }
 
   /// Reads 8 bits.
@@ -92,7 +104,9 @@ import CNetDma
 
   /// Writes 16 bits after everything that was stored to memory before.
   public func write16(_ offset: UInt64, _ value: UInt16) throws(VFIOError) {
-    if let p = unsafe try pointer(offset, width: 2) { return unsafe netdma_doorbell16(p, value) }
+    if let p = unsafe try pointer(offset, width: 2) ?? address(of: offset) {
+      return unsafe netdma_doorbell16(p, value)
+    }
     netdma_fence_release()
     try transport.write(.bar0, at: offset, width: .word, value: UInt64(value))
   }

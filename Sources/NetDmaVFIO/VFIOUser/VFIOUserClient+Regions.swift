@@ -2,6 +2,7 @@
 
 import CNetDma
 import Glibc
+import Synchronization
 
 extension VFIOUserClient {
   private func regionReply(
@@ -53,20 +54,23 @@ extension VFIOUserClient {
     guard index == region.rawValue else { throw broken("The reply is for region \(index).") }
     guard size <= 1 << 48 else { throw broken("A region of \(size) bytes is not plausible.") }
     var areas: [Range<UInt64>] = []
+    var doorbells: Range<UInt64>?
     if flags & VFIOUser.regionMap != 0 {
       areas = [0..<size]
       if flags & VFIOUser.regionCapabilities != 0 {
-        guard let sparse = Self.sparseAreas(payload, at: capabilities, size: size) else {
+        guard let found = Self.capabilities(payload, at: capabilities, size: size) else {
           throw broken("The region's capabilities are not well formed.")
         }
-        areas = sparse.isEmpty ? areas : sparse
+        areas = found.areas.isEmpty ? areas : found.areas
+        doorbells = found.doorbells
       }
       let length = reply.descriptors.first.map { Self.fixedLength(of: $0.rawValue) } ?? 0
       areas.removeAll { offset > length || $0.upperBound > length - offset }
+      if let page = doorbells, !areas.contains(page) { doorbells = nil }
     }
     let info = RegionInfo(
       size: size, isReadable: flags & VFIOUser.regionRead != 0,
-      isWritable: flags & VFIOUser.regionWrite != 0, mappableAreas: areas)
+      isWritable: flags & VFIOUser.regionWrite != 0, mappableAreas: areas, doorbells: doorbells)
     return (info, offset)
   }
 
@@ -81,29 +85,54 @@ extension VFIOUserClient {
     return UInt64(clamping: status.st_size)
   }
 
-  /// The areas of the sparse-mmap capability, empty when there is none, nil when malformed.
-  static func sparseAreas(_ payload: [UInt8], at start: UInt32, size: UInt64) -> [Range<UInt64>]? {
-    var position = Int(start)
+  /// What a region's capabilities say.
+  struct Capabilities {
+    /// The areas of the sparse-mmap capability, empty when there is none.
     var areas: [Range<UInt64>] = []
+    /// The page for doorbells.
+    var doorbells: Range<UInt64>?
+  }
+
+  /// Walks the chain of capabilities; nil when it is malformed.
+  static func capabilities(_ payload: [UInt8], at start: UInt32, size: UInt64) -> Capabilities? {
+    var position = Int(start)
+    var found = Capabilities()
     while position != 0 {
       var reader = WireReader(payload)
       guard position >= 32, reader.seek(position), let id = reader.u16(), reader.u16() != nil,
         let next = reader.u32()
       else { return nil }
-      if id == VFIOUser.sparseMapCapability {
-        guard let count = reader.u32(), reader.u32() != nil, Int(count) <= reader.remaining / 16
-        else { return nil }
-        for _ in 0..<count {
-          guard let offset = reader.u64(), let length = reader.u64(), offset % 4096 == 0,
-            length % 4096 == 0, offset <= size, length <= size - offset,
-            areas.allSatisfy({ offset >= $0.upperBound || offset + length <= $0.lowerBound })
-          else { return nil }
-          if length > 0 { areas.append(offset..<offset + length) }
+      switch id {
+      case VFIOUser.sparseMapCapability:
+        guard let areas = sparseAreas(&reader, size: size) else { return nil }
+        found.areas += areas
+      case VFIOUser.doorbellCapability:
+        guard let page = reader.u64(), page % 4096 == 0, page < size, size - page >= 4096 else {
+          return nil
         }
+        found.doorbells = page..<page + 4096
+      default: break
       }
       // The chain runs forward, so it ends.
       guard next == 0 || Int(next) > position else { return nil }
       position = Int(next)
+    }
+    return found
+  }
+
+  private static func sparseAreas(
+    _ reader: inout WireReader, size: UInt64
+  ) -> [Range<UInt64>]? {
+    guard let count = reader.u32(), reader.u32() != nil, Int(count) <= reader.remaining / 16 else {
+      return nil
+    }
+    var areas: [Range<UInt64>] = []
+    for _ in 0..<count {
+      guard let offset = reader.u64(), let length = reader.u64(), offset % 4096 == 0,
+        length % 4096 == 0, offset <= size, length <= size - offset,
+        areas.allSatisfy({ offset >= $0.upperBound || offset + length <= $0.lowerBound })
+      else { return nil }
+      if length > 0 { areas.append(offset..<offset + length) }
     }
     return areas
   }
@@ -124,6 +153,9 @@ extension VFIOUserClient {
   }
 
   /// One REGION_WRITE: posted to BARs, answered for configuration space.
+  ///
+  /// Once a part of the device is mapped every write is answered: a store to the mapped part must
+  /// not overtake a write that was made before it.
   public func write(
     _ region: RegionIndex, at offset: UInt64, width: AccessWidth, value: UInt64
   ) throws(VFIOError) {
@@ -131,7 +163,7 @@ extension VFIOUserClient {
     for index in 0..<width.rawValue {
       payload.append(UInt8(truncatingIfNeeded: value >> UInt64(8 * index)))
     }
-    if region == .configuration {
+    if region == .configuration || hasMapping.load(ordering: .relaxed) {
       _ = try connection.request(.regionWrite, payload)
     } else {
       try connection.post(.regionWrite, payload)
@@ -160,6 +192,7 @@ extension VFIOUserClient {
     else {
       throw .missingFeature(device: name, feature: "mappable region \(region.rawValue)")
     }
+    hasMapping.store(true, ordering: .relaxed)
     do throws(SystemCallError) {
       return try MemoryMapping(
         fd: file.rawValue, offset: offset + range.lowerBound, count: range.count,

@@ -30,6 +30,8 @@ public final class VFIOUserClient: DeviceTransport {
   private let reader: PinnedThread
   private let peer: VFIOUserCapabilities
   let regionCount: UInt32
+  /// A part of a region is reached by loads and stores.
+  let hasMapping = Atomic<Bool>(false)
   private let irqCount: UInt32
 
   /// Connects, negotiates the version and asks what the device is.

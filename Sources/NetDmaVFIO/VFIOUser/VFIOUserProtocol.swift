@@ -114,6 +114,11 @@ package enum VFIOUser {
   package static let regionMap: UInt32 = 4
   package static let regionCapabilities: UInt32 = 8
   package static let sparseMapCapability: UInt16 = 1
+  /// The offset, 8 bytes, of a page of the region that mirrors its first one for DMACOUNT.
+  ///
+  /// See `RegionInfo.doorbells`. Not of the specification: whoever does not know the number passes
+  /// over it.
+  package static let doorbellCapability: UInt16 = 0x4e44
 
   package static let deviceReset: UInt32 = 1
   package static let devicePCI: UInt32 = 2

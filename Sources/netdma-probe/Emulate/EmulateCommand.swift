@@ -34,6 +34,11 @@ struct EmulateCommand: ParsableCommand {
   @Option(help: ArgumentHelp("Devices to serve.", valueName: "n"))
   var functions = 1
 
+  @Flag(
+    name: .customLong("mmap-doorbell"),
+    help: "Let clients map a page to ring doorbells in, which is polled, instead of by message.")
+  var mapsDoorbells = false
+
   @OptionGroup var log: LogOptions
 
   func validate() throws {
@@ -56,7 +61,9 @@ struct EmulateCommand: ParsableCommand {
       let logger = log.makeLogger()
       var servers: [VFIOUserServer] = []
       for (path, profile) in zip(paths, try profiles()) {
-        servers.append(try VFIOUserServer(path: path, profile: profile, logger: logger))
+        servers.append(
+          try VFIOUserServer(
+            path: path, profile: profile, mapsDoorbells: mapsDoorbells, logger: logger))
       }
       var threads: [ServerThread] = []
       for server in servers { threads.append(try ServerThread(server)) }

@@ -17,10 +17,11 @@ final class Emulator: Sendable {
 
   init(
     _ configuration: ModelConfiguration = ModelConfiguration(timing: .fast),
-    path: String = Emulator.freshPath()
+    mapsDoorbells: Bool = false, path: String = Emulator.freshPath()
   ) throws {
     self.path = path
-    let server = try VFIOUserServer(path: path, configuration: configuration, logger: Self.log)
+    let server = try VFIOUserServer(
+      path: path, configuration: configuration, mapsDoorbells: mapsDoorbells, logger: Self.log)
     self.server = server
     thread = try PinnedThread(name: "test-server") { _ in server.run() }
   }
