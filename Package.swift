@@ -116,6 +116,7 @@ let package = Package(
     .testTarget(
       name: "NetDmaProbeTests",
       dependencies: ["netdma-probe", "NetDmaVFIO", "NetDmaMock", "TestSupport"],
+      exclude: ["Golden"],
       swiftSettings: testing),
     .testTarget(
       name: "VMTests", dependencies: ["TestSupport"],

@@ -17,20 +17,36 @@ struct ListReport: Encodable {
   }
 
   func printText() {
-    if !devices.isEmpty { print(table.lines(width: Terminal.width)) }
+    let style = TextStyle.output
+    if !devices.isEmpty {
+      let usable = Self.headings.firstIndex(of: "USABLE")
+      print(
+        table.lines(width: Terminal.width) { row, column, text in
+          if row == 0 { return style.bold(text) }
+          guard column == usable else { return text }
+          return text == "yes" ? style.good(text) : text == "no" ? style.bad(text) : text
+        })
+    }
     for line in advice { print(line) }
   }
 
+  private static let headings = ["ADDRESS", "NODE", "GROUP", "DRIVER", "USABLE", "DEVICE"]
+
   private var table: TextTable {
-    var table = TextTable(["ADDRESS", "NODE", "GROUP", "DRIVER", "USABLE", "DEVICE"])
+    var table = TextTable(Self.headings)
     for entry in devices {
       table.add([
-        entry.address, entry.numaNode.map(String.init) ?? "-",
-        entry.iommuGroup.map(String.init) ?? "-", entry.driver ?? "-",
+        entry.address, entry.numaNode.map(String.init) ?? "-", group(entry), entry.driver ?? "-",
         entry.isIOAT ? (entry.isUsable ? "yes" : "no") : "-", entry.name,
       ])
     }
     return table
+  }
+
+  /// "7", or "7+2" with two more functions in it.
+  private func group(_ entry: ListEntry) -> String {
+    guard let group = entry.iommuGroup else { return "-" }
+    return entry.groupMembers.isEmpty ? "\(group)" : "\(group)+\(entry.groupMembers.count)"
   }
 
   /// What to do now.
@@ -43,11 +59,15 @@ struct ListReport: Encodable {
         : "This machine shows no PCI bus, so no DMA engine either."
       return [nothing, "To see a copy on the built-in model: netdma-probe verify --mock"]
     }
-    var lines = engines.filter { !$0.isUsable }.map { "\($0.address): \($0.reason ?? "")" }
+    var lines = engines.filter { !$0.isUsable }.flatMap { entry in
+      fold(
+        (entry.address + ": " + (entry.reason ?? "")).split(separator: " ").map(String.init),
+        width: Terminal.width)
+    }
     if let usable = engines.first(where: \.isUsable) {
       lines.append("To try it: netdma-probe verify --device \(usable.address)")
     } else {
-      lines.append("None can be used as it is. On the built-in model: netdma-probe verify --mock")
+      lines.append("What to do: netdma-probe doctor \(engines.first?.address ?? "")")
     }
     return lines
   }
