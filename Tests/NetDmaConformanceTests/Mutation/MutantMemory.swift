@@ -2,7 +2,7 @@
 
 import Glibc
 import NetDmaMock
-import Synchronization
+import NetDmaVFIO
 
 /// What an engine does wrong with memory.
 struct MemoryMutation: Sendable {

@@ -29,8 +29,13 @@ final class MutantDevice: Sendable {
   /// Whatever the mistake has to remember, by a name of its own.
   private let notes = Mutex<[String: UInt64]>([:])
   private let fds = Mutex<[CInt]>([])
+  /// Where interrupts go that nobody hears of.
+  let nowhere: EventFD
 
-  init(_ real: MockTransport) { self.real = real }
+  init(_ real: MockTransport) throws {
+    self.real = real
+    nowhere = try EventFD()
+  }
 
   subscript(_ name: String) -> UInt64 {
     get { notes.withLock { $0[name] ?? 0 } }
@@ -85,8 +90,8 @@ final class MutantTransport: DeviceTransport {
   private let device: MutantDevice
   private let mutation: RegisterMutation
 
-  init(_ real: MockTransport, _ mutation: RegisterMutation) {
-    device = MutantDevice(real)
+  init(_ real: MockTransport, _ mutation: RegisterMutation) throws {
+    device = try MutantDevice(real)
     self.mutation = mutation
   }
 

@@ -116,7 +116,7 @@ extension Mutation {
           let connected = device.connected
           guard !connected.isEmpty else { return value }
           try device.real.enableInterrupts(
-            .msix, eventFDs: [CInt](repeating: -1, count: connected.count))
+            .msix, eventFDs: connected.map { _ in device.nowhere.rawValue })
           try device.write(channel, Window.control, access.width, value)
           try device.real.enableInterrupts(.msix, eventFDs: connected)
           return value & ~1

@@ -31,10 +31,11 @@ struct Mutation: Sendable, CustomTestStringConvertible {
   /// The device with the mistake.
   func makeTransport() throws -> MutantTransport {
     let memory = memory
-    let real = try MockTransport(configuration: configuration, name: "mutant") { inner in
+    let real = try MockTransport(profile: DeviceProfile(model: configuration), name: "mutant") {
+      inner in
       memory.map { MutantMemory(inner, $0) } ?? inner
     }
-    return MutantTransport(real, registers)
+    return try MutantTransport(real, registers)
   }
 
   static let all: [Mutation] =
