@@ -4,7 +4,7 @@
 # What `make test` does: every check of the project, one line each; the output of a check that
 # fails follows its line.
 #
-#   test.sh [STEP...]    all steps, or only the named ones: format release unit guests
+#   test.sh [STEP...]    all steps, or only the named ones: format release unit guests thread address
 #
 # Warnings are errors here. Guests (QEMU) are set up below ~/.cache/netdma-vfio; where they cannot
 # run, their tests are skipped with the reason, and in CI (CI=true) that is a failure.
@@ -64,14 +64,29 @@ release() { Scripts/build.sh; }
 unit() { swift build --build-tests && swift test --skip-build --skip VMTests; }
 guests() { NETDMA_PROBE=$probe swift test --skip-build --filter VMTests; }
 
+# The tests of what threads share, and of what is reached through pointers, with a sanitizer in a build
+# of its own. Tests that start the program run it from there, too.
+sanitized() { # sanitizer
+  local scratch=.build-$1
+  export NETDMA_STRESS_OPERATIONS=40000
+  export TSAN_OPTIONS=halt_on_error=0:exitcode=66 ASAN_OPTIONS=detect_leaks=0
+  swift build --build-tests --sanitize="$1" --scratch-path "$scratch" &&
+    swift test --skip-build --sanitize="$1" --scratch-path "$scratch" \
+      --skip VMTests --skip NetDmaProbeTests --skip FaultMatrixTests
+}
+thread() { sanitized thread; }
+address() { sanitized address; }
+
 steps=("$@")
-[ ${#steps[@]} -gt 0 ] || steps=(format release unit guests)
+[ ${#steps[@]} -gt 0 ] || steps=(format release unit guests thread address)
 for name in "${steps[@]}"; do
   case $name in
   format) step 'format' format ;;
   release) step 'release build' release ;;
   unit) step 'unit tests' unit ;;
   guests) step 'guests: our driver on /dev/vfio, Linux on our device' guests ;;
+  thread) step 'unit tests under ThreadSanitizer' thread ;;
+  address) step 'unit tests under AddressSanitizer' address ;;
   *) echo "test.sh: there is no step $name" >&2; exit 64 ;;
   esac
 done
