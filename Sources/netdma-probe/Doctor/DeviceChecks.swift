@@ -162,19 +162,19 @@ struct DeviceChecks {
 
   private var permission: CheckResult {
     let title = "Permission"
-    guard isBound, let path = groupPath, machine.exists(path) else {
+    guard isBound, let group = node.iommuGroup, let path = groupPath, machine.exists(path) else {
       return result("permission", title, .unknown, "there is no node yet")
     }
     let user = machine.userName
     guard machine.mayOpen(path) else {
-      let rule =
-        "'SUBSYSTEM==\"vfio\", OWNER=\"\(user)\"'"
+      // This group's node only: who may open a group controls every device in it.
+      let rule = "'SUBSYSTEM==\"vfio\", KERNEL==\"\(group)\", OWNER=\"\(user)\"'"
       return result(
         "permission", title, .failed, "\(user) may not open \(path)",
         fix: machine.container == nil
           ? [
             bind(" --user \(user)"),
-            machine.writing(rule, to: "/etc/udev/rules.d/90-netdma.rules"),
+            machine.writing(rule, to: "/etc/udev/rules.d/90-netdma.rules", appending: true),
           ] : ["(host) sudo chown \(machine.process.user.map(String.init) ?? user) \(path)"],
         isPermission: true)
     }

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Glibc
+import NetDmaMock
+import NetDmaVFIO
+import TestSupport
+import Testing
+
+@testable import netdma_probe
+
+@Suite("JSON")
+struct JSONSchemaTests {
+  /// Command lines that print every key between them.
+  static let lines: [[String]] = [
+    ["list"], ["list", "--all"], ["show", "--mock"], ["show", Situation.device],
+    ["doctor", Situation.device], ["bind", Situation.device, "--dry-run", "--group-ok"],
+    ["bind", Situation.device, "--user", "0", "--dry-run", "--group-ok"],
+    ["unbind", Situation.device, "--dry-run"],
+    ["verify", "--mock", "--count", "20", "--max-size", "4096"],
+    ["verify", "--mock", "--count", "20", "--max-size", "4096", "--poll"],
+    ["conformance", "--mock"],
+  ]
+
+  @Test(
+    "each command prints exactly the keys that are documented, with their types",
+    arguments: lines)
+  func documented(_ line: [String]) throws {
+    let command = try #require(line.first)
+    let tree = try #require(Situation.all.first { $0.description == "group-shared-with-nic" })
+      .tree()
+    let result = try ProbeProcess.run(
+      line + ["--json"], environment: ["NETDMA_SYSROOT": tree.root])
+    let object = try jsonObject(result)
+    #expect(object["schema"] as? String == "netdma-probe/1")
+    #expect(object["command"] as? String == command)
+    #expect(try DocumentedSchema(command: command).differences(from: object) == [])
+    // One object, one line.
+    #expect(result.output.filter { $0 == "\n" }.count == 1)
+  }
+
+  @Test("a document that lacks a key, or has another type, is found to differ")
+  func detects() throws {
+    let schema = try DocumentedSchema(command: "doctor")
+    let good: [String: Any] = [
+      "schema": "s", "command": "doctor", "ok": true, "checks": [[String: Any]](),
+    ]
+    #expect(schema.differences(from: good) == [])
+    var more = good
+    more["surprise"] = 1
+    #expect(schema.differences(from: more) == ["surprise is not documented"])
+    var other = good
+    other["ok"] = "yes"
+    #expect(schema.differences(from: other) == ["ok is string, documented as boolean"])
+    var less = good
+    less["checks"] = nil
+    #expect(schema.differences(from: less) == ["checks is documented but missing"])
+  }
+
+  @Test("without --json an object is not printed, with it nothing else is")
+  func separation() throws {
+    let text = try ProbeProcess.run(["verify", "--mock", "--count", "5", "--max-size", "4096"])
+    #expect(!text.output.contains("{"))
+    let json = try ProbeProcess.run([
+      "verify", "--mock", "--count", "5", "--max-size", "4096", "--json", "--log-level", "trace",
+    ])
+    #expect(json.output.hasPrefix("{") && json.output.hasSuffix("}\n"))
+  }
+}
