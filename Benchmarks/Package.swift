@@ -39,6 +39,13 @@ let package = Package(
         .product(name: "Logging", package: "swift-log"),
       ],
       swiftSettings: settings),
+    .executableTarget(
+      name: "bench-vfio-user",
+      dependencies: [
+        .product(name: "NetDmaVFIO", package: "NetDmaVFIO"),
+        .product(name: "Logging", package: "swift-log"),
+      ],
+      swiftSettings: settings),
   ],
   swiftLanguageModes: [.v6]
 )
