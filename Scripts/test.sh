@@ -69,7 +69,7 @@ guests() { NETDMA_PROBE=$probe swift test --skip-build --filter VMTests; }
 sanitized() { # sanitizer, suites to leave out...
   local sanitizer=$1 scratch=.build-$1
   shift
-  export NETDMA_STRESS_OPERATIONS=40000
+  export NETDMA_STRESS_OPERATIONS=20000
   export TSAN_OPTIONS=suppressions=$PWD/Tests/Sanitizers/thread.supp ASAN_OPTIONS=detect_leaks=0
   swift build --build-tests --sanitize="$sanitizer" --scratch-path "$scratch" &&
     swift test --skip-build --sanitize="$sanitizer" --scratch-path "$scratch" \

@@ -12,7 +12,7 @@ import Testing
 @Suite("Stress")
 struct StressTests {
   private static let operations =
-    ProcessInfo.processInfo.environment["NETDMA_STRESS_OPERATIONS"].flatMap { Int($0) } ?? 200_000
+    ProcessInfo.processInfo.environment["NETDMA_STRESS_OPERATIONS"].flatMap { Int($0) } ?? 20_000
 
   @Test("every operation ends exactly once and memory is as predicted, whatever happens meanwhile")
   func everythingAtOnce() throws {
