@@ -76,8 +76,17 @@ extension NetDmaChannelCore {
         return (next: phase, result: error.isDeviceGone ? .providerFailed : .deviceReset)
       }
       counters.resets.addAlone(1)
-      return (next: phase == .suspended ? phase : try restart(), result: .running)
+      return (next: phase == .suspended ? staySuspended() : try restart(), result: .running)
     }
+  }
+
+  /// Leaves a channel that was reset suspended; gate held.
+  ///
+  /// The word of the chain before must go: it would be taken for a new halt, and later for progress.
+  private func staySuspended() -> ChannelGate.Phase {
+    memory.clearCompletion()
+    unsafe consumer.pointee.forgetWord()
+    return .suspended
   }
 
   /// Where completion words were lost the registers still tell how far the engine got; gate held.
@@ -172,7 +181,7 @@ extension NetDmaChannelCore {
     }
     try resetIfOffered()
     counters.resets.addAlone(1)
-    return phase == .suspended ? phase : try restart()
+    return phase == .suspended ? staySuspended() : try restart()
   }
 
   private func log(_ cause: RecoveryCause, _ fault: NetDmaChannelFault, action: String) {
