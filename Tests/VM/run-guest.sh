@@ -12,7 +12,7 @@
 #   --kernel KIND      stock (Debian's, the default) or test (with iommufd and dmatest)
 #   --iommu on|off     the guest's virtual IOMMU (on)
 #   --env NAME=VALUE   set in the scenario
-#   --file SRC:DST     another file for the guest
+#   --file SRC:DST     another file or folder for the guest
 #   --timeout SECONDS  for the whole run (120)
 #   --memory SIZE      of the guest (1G)
 #   --smp N            CPUs of the guest (2)
@@ -61,7 +61,8 @@ trap 'exit 130' INT TERM
 # MARK: the guest's root
 
 guest=$work/root
-mkdir -p "$guest"/{bin,dev,proc,sys,tmp,modules,lib,lib64,etc,usr/share/misc}
+mkdir -p "$guest"/{bin,dev,proc,sys,tmp,run,modules,lib,lib64,etc,var,usr/share/misc}
+ln -s /run "$guest/var/run"
 cp "$(value busybox)" "$guest/bin/busybox"
 cp "$modules"/* "$guest/modules/"
 add_program() {
@@ -80,9 +81,10 @@ if [ -n "$probe" ]; then
 fi
 for file in "${files[@]}"; do
   mkdir -p "$guest$(dirname "${file#*:}")"
-  cp "${file%%:*}" "$guest${file#*:}"
+  cp -R "${file%%:*}" "$guest${file#*:}"
 done
 cp "$scenario" "$guest/scenario.sh"
+cp "$here/common.sh" "$guest/common.sh"
 {
   for assignment in "${environment[@]}"; do
     printf "export %s='%s'\n" "${assignment%%=*}" "${assignment#*=}"
@@ -98,6 +100,7 @@ mount -t devtmpfs devtmpfs /dev
 mkdir -p /dev/shm
 mount -t tmpfs tmpfs /dev/shm
 mount -t tmpfs tmpfs /tmp
+mount -t tmpfs tmpfs /run
 mount -t debugfs debugfs /sys/kernel/debug 2>/dev/null
 echo 'root:x:0:0::/tmp:/bin/sh' >/etc/passwd
 echo 'user:x:1000:1000::/tmp:/bin/sh' >>/etc/passwd
