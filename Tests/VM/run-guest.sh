@@ -10,6 +10,7 @@
 #                      "RESULT name ok" or "RESULT name fail reason" lines, and its status counts
 #   --socket PATH      a vfio-user server's socket: one PCI device of the guest each
 #   --kernel KIND      stock (Debian's, the default) or test (with iommufd and dmatest)
+#   --dpdk             with DPDK's test program in /dpdk
 #   --iommu on|off     the guest's virtual IOMMU (on)
 #   --env NAME=VALUE   set in the scenario
 #   --file SRC:DST     another file or folder for the guest
@@ -23,10 +24,11 @@
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
-probe='' scenario='' kernel=stock iommu=on timeout=120 memory=1G smp=2 log=''
+probe='' scenario='' kernel=stock iommu=on timeout=120 memory=1G smp=2 log='' dpdk=''
 sockets=() environment=() files=()
 while [ $# -gt 0 ]; do
   case $1 in
+  --dpdk) dpdk=yes; shift; continue ;;
   --probe) probe=$2 ;; --scenario) scenario=$2 ;; --socket) sockets+=("$2") ;;
   --kernel) kernel=$2 ;; --iommu) iommu=$2 ;; --env) environment+=("$2") ;;
   --file) files+=("$2") ;; --timeout) timeout=$2 ;; --memory) memory=$2 ;;
@@ -37,7 +39,10 @@ while [ $# -gt 0 ]; do
 done
 [ -f "$scenario" ] || { echo "run-guest.sh: --scenario needs a file" >&2; exit 64; }
 
-setup=$("$here/setup.sh" $([ "$kernel" = test ] && echo test-kernel)) || {
+wishes=()
+[ "$kernel" != test ] || wishes+=(test-kernel)
+[ -z "$dpdk" ] || wishes+=(dpdk)
+setup=$("$here/setup.sh" "${wishes[@]}") || {
   status=$?
   printf '%s\n' "$setup"
   exit $status
@@ -83,6 +88,7 @@ for file in "${files[@]}"; do
   mkdir -p "$guest$(dirname "${file#*:}")"
   cp -R "${file%%:*}" "$guest${file#*:}"
 done
+[ -z "$dpdk" ] || cp -R "$(value dpdk)" "$guest/dpdk"
 cp "$scenario" "$guest/scenario.sh"
 cp "$here/common.sh" "$guest/common.sh"
 {

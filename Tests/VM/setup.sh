@@ -230,19 +230,27 @@ echo "qemu=$qemu"
 echo "kernel=$cache/stock/vmlinuz"
 echo "modules=$cache/stock/modules"
 echo "busybox=$cache/busybox"
-if [ "${1:-}" = test-kernel ]; then
-  # A long build with a lock of its own, so that guests with the stock kernel need not wait for it.
-  flock -u 9
-  exec 9>"$cache/.test-kernel.lock"
-  flock 9
-  test=$cache/test-$(test_kernel_key)
-  # Moved there whole when it is finished, so that it is whole or not there.
-  [ -d "$test" ] || build_test_kernel "$test"
-  echo "test-kernel=$test/vmlinuz"
-  echo "test-modules=$test/modules"
-fi
-if [ "${1:-}" = dpdk ]; then
-  dpdk=$cache/dpdk-$(version_of dpdk-dev | cksum | cut -d' ' -f1)
-  [ -d "$dpdk" ] || fetch_dpdk "$dpdk"
-  echo "dpdk=$dpdk"
-fi
+for wish in "$@"; do
+  case $wish in
+  test-kernel)
+    # A long build with a lock of its own, so that guests with the stock kernel need not wait for it.
+    flock -u 9
+    exec 9>"$cache/.test-kernel.lock"
+    flock 9
+    test=$cache/test-$(test_kernel_key)
+    # Moved there when it is finished, so that it is whole or not there.
+    [ -d "$test" ] || build_test_kernel "$test"
+    echo "test-kernel=$test/vmlinuz"
+    echo "test-modules=$test/modules"
+    ;;
+  dpdk)
+    flock -u 9
+    exec 9>"$cache/.dpdk.lock"
+    flock 9
+    dpdk=$cache/dpdk-$(version_of dpdk-dev | cksum | cut -d' ' -f1)
+    [ -d "$dpdk" ] || fetch_dpdk "$dpdk"
+    echo "dpdk=$dpdk"
+    ;;
+  *) say "there is no $wish to set up"; exit 64 ;;
+  esac
+done
