@@ -12,6 +12,7 @@
 #   --kernel KIND      stock (Debian's, the default) or test (with iommufd and dmatest)
 #   --dpdk             with DPDK's test program in /dpdk
 #   --iommu on|off     the guest's virtual IOMMU (on)
+#   --unshared         the guest's memory is QEMU's own: devices reach it by messages only
 #   --env NAME=VALUE   set in the scenario
 #   --file SRC:DST     another file or folder for the guest
 #   --timeout SECONDS  for the whole run (120)
@@ -24,11 +25,12 @@
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
-probe='' scenario='' kernel=stock iommu=on timeout=120 memory=1G smp=2 log='' dpdk=''
+probe='' scenario='' kernel=stock iommu=on timeout=120 memory=1G smp=2 log='' dpdk='' unshared=''
 sockets=() environment=() files=()
 while [ $# -gt 0 ]; do
   case $1 in
   --dpdk) dpdk=yes; shift; continue ;;
+  --unshared) unshared=yes; shift; continue ;;
   --probe) probe=$2 ;; --scenario) scenario=$2 ;; --socket) sockets+=("$2") ;;
   --kernel) kernel=$2 ;; --iommu) iommu=$2 ;; --env) environment+=("$2") ;;
   --file) files+=("$2") ;; --timeout) timeout=$2 ;; --memory) memory=$2 ;;
@@ -127,8 +129,12 @@ chmod +x "$guest/init"
 # MARK: the machine
 
 read -r -a command <<<"$(value qemu)"
-command+=(-accel tcg,thread=multi -M q35,kernel-irqchip=split,memory-backend=mem
-  -object "memory-backend-memfd,id=mem,size=$memory,share=on" -m "$memory" -smp "$smp" -cpu max
+machine=q35,kernel-irqchip=split
+if [ -z "$unshared" ]; then
+  command+=(-object "memory-backend-memfd,id=mem,size=$memory,share=on")
+  machine=$machine,memory-backend=mem
+fi
+command+=(-accel tcg,thread=multi -M "$machine" -m "$memory" -smp "$smp" -cpu max
   -nodefaults -display none -serial stdio -no-reboot)
 # no_timer_check: on a busy host the emulated timer can miss the few ticks that the kernel waits for,
 # and behind remapped interrupts it then panics.

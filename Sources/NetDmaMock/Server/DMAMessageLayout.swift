@@ -4,10 +4,10 @@ import NetDmaVFIO
 
 /// Where the data of DMA_READ and DMA_WRITE messages begins.
 ///
-/// The specification puts it behind an address and a count of 8 bytes each. QEMU's client (10.1 to
-/// 11.1 at least) declares the count with 4 bytes, so that its data begins 4 bytes earlier, and its
-/// messages are as long as the others: 4 bytes at the end are 0. The client does not say which it is;
-/// its first answer that is not all zeros does.
+/// The specification puts it behind an address and a count of 8 bytes each. Versions of QEMU's client
+/// declare the count with 4 bytes, so that the data begins 4 bytes earlier in messages that are as long
+/// as the others: 4 bytes at the end are 0 (11.1 follows the specification). The client does not say
+/// which it is; its first answer that is not all zeros does.
 enum DMAMessageLayout: CaseIterable {
   case specified
   case early
