@@ -192,6 +192,7 @@ extension VFIOUserClient {
     else {
       throw .missingFeature(device: name, feature: "mappable region \(region.rawValue)")
     }
+    step("mapping a part of a BAR", ["bar": "\(region.rawValue)", "bytes": "\(range.count)"])
     hasMapping.store(true, ordering: .relaxed)
     do throws(SystemCallError) {
       return try MemoryMapping(
