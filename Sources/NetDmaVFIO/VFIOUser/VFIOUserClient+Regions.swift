@@ -2,6 +2,7 @@
 
 import CNetDma
 import Glibc
+import Logging
 import Synchronization
 
 extension VFIOUserClient {

@@ -220,7 +220,8 @@ public final class VFIOUserClient: DeviceTransport {
 
   /// DEVICE_SET_IRQS in runs of vectors with and without eventfd, each within the server's limit.
   public func enableInterrupts(_ index: IRQIndex, eventFDs: [CInt]) throws(VFIOError) {
-    step("connecting interrupts to eventfds", ["kind": "\(index.label)", "count": "\(eventFDs.count)"])
+    step(
+      "connecting interrupts to eventfds", ["kind": "\(index.label)", "count": "\(eventFDs.count)"])
     let limit = min(peer.maximumDescriptors, VFIOUser.maximumDescriptors)
     guard limit > 0 || eventFDs.allSatisfy({ $0 < 0 }) else {
       throw .missingFeature(device: name, feature: "interrupt eventfds")

@@ -38,7 +38,8 @@ struct ListReport: Encodable {
     var table = TextTable(Self.headings)
     for entry in devices {
       table.add([
-        entry.address, entry.channels.map(String.init) ?? "-", entry.numaNode.map(String.init) ?? "-",
+        entry.address, entry.channels.map(String.init) ?? "-",
+        entry.numaNode.map(String.init) ?? "-",
         group(entry), entry.driver ?? "-",
         entry.isIOAT ? (entry.isUsable ? "yes" : "no") : "-", entry.name,
       ])
