@@ -40,6 +40,7 @@ public final class VFIOUserClient: DeviceTransport {
   /// - Parameters:
   ///   - path: The socket, at most 107 bytes.
   ///   - timeout: For reaching the server, and for each of the questions asked here.
+  ///   - logger: Hears of each step at level debug.
   /// - Throws: `VFIOError.noServer`, `.serverBusy`, `.permissionDenied`, `.protocolViolation`,
   ///   `.refused`, `.timedOut`, `.disconnected`.
   public static func connect(
