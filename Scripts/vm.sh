@@ -54,7 +54,6 @@ guest=''
 # What the guest showed, without what the kernel says on the console.
 sed -n 's/^TOUR //p' "$work/console"
 if [ $status = 0 ]; then
-  echo
   echo "Summary: in a guest, through the kernel's VFIO, every byte was copied correctly."
 else
   cat "$work/runner" "$work/console" "$work/emulator" >&2

@@ -10,7 +10,7 @@ struct ListCommand: ParsableCommand {
     commandName: "list",
     abstract: "List the IOAT DMA engines of this machine.",
     discussion: """
-      One line for each PCI function: address, channels (those that ioatdma registered, else those \
+      One line for each PCI function: address, channels (CH: those that ioatdma registered, else those \
       of the part), NUMA node, IOMMU group ("21+2" has two more functions, which are named \
       below), the driver bound now, whether netdma-probe can use it, platform and CB version. \
       Below: why not, and what to do. Reads sysfs only; it disturbs no driver and needs no \

@@ -31,7 +31,7 @@ struct ListReport: Encodable {
   }
 
   private static let headings = [
-    "ADDRESS", "CHANS", "NODE", "GROUP", "DRIVER", "USABLE", "DEVICE",
+    "ADDRESS", "CH", "NODE", "GROUP", "DRIVER", "USABLE", "DEVICE",
   ]
 
   private var table: TextTable {

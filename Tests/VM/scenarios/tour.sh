@@ -19,6 +19,8 @@ shown() {
   }
 }
 
+# What the kernel says would come between the lines.
+dmesg -n 1
 mkdir -p /run
 for module in $(cat /modules/order); do
   insmod "/modules/$module.ko" || failed=1
