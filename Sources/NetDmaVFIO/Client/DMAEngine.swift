@@ -185,10 +185,14 @@ public final class DMAEngine: Sendable {
   /// Returns when the bytes are there. Cancelling the task changes nothing: the call still waits
   /// until the engine no longer touches the memory. The buffers must live until then; the forms that
   /// take buffers see to that.
-  /// - Throws: `DMAOperationError` when the copy failed or was aborted, `NetDmaError` when no
-  ///   channel can take it.
+  /// - Throws: `DMAOperationError` when the copy failed or was aborted; `NetDmaError` when no
+  ///   channel can take it, `.invalidParameter` when the lengths differ.
   public func copy(from source: DMASlice, to destination: DMASlice) async throws {
-    precondition(source.count == destination.count, "source and destination differ in length")
+    guard source.count == destination.count else {
+      throw NetDmaError.invalidParameter(
+        call: "copy",
+        detail: "The source has \(source.count) bytes, the destination \(destination.count).")
+    }
     if try await isForCPU(source.count),
       CPUCopy.copy(from: source, to: destination, in: addressSpace)
     {
@@ -201,12 +205,19 @@ public final class DMAEngine: Sendable {
 
   /// Copies `range` of `source`, all of it by default, to `destination` from `offset` on.
   ///
-  /// Both ranges lie within their buffers, else this traps. As the other form otherwise.
+  /// As the other form; `.invalidParameter` too when a range does not lie within its buffer.
   public func copy(
     from source: borrowing DMABuffer, _ range: Range<Int>? = nil,
     to destination: borrowing DMABuffer, at offset: Int = 0
   ) async throws {
     let range = range ?? 0..<source.count
+    guard range.lowerBound >= 0, range.upperBound <= source.count, offset >= 0,
+      range.count <= destination.count, offset <= destination.count - range.count
+    else {
+      throw NetDmaError.invalidParameter(
+        call: "copy",
+        detail: "Bytes \(range) of \(source.count) do not go to \(offset) of \(destination.count).")
+    }
     try await copy(
       from: source.slice(range), to: destination.slice(offset..<offset + range.count))
   }

@@ -28,6 +28,7 @@ enum ExitStatus {
     case let error as PCIError: code(pci: error)
     case let error as SystemCallError: code(system: error)
     case is OutputError: outputFailed
+    case is ChannelCountError: .validationFailure
     case BindError.noSuchUser: noUser
     case BindError.noNode: noDevice
     case BindError.nodeNotGiven(_, _, let error): code(system: error)

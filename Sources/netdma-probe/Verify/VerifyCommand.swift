@@ -42,7 +42,9 @@ struct VerifyCommand: ParsableCommand {
   @Option(help: ArgumentHelp("Start of the random sequence (random by default).", valueName: "n"))
   var seed: UInt64?
 
-  @Option(help: ArgumentHelp("Channels to use (all by default).", valueName: "n"))
+  @Option(
+    help: ArgumentHelp(
+      "Channels to use (all by default); a mock is made with as many.", valueName: "n"))
   var channels: Int?
 
   @Flag(
@@ -71,9 +73,10 @@ struct VerifyCommand: ParsableCommand {
       // Recoveries are what --faults is for.
       let logger = log.makeLogger(standard: injectsFaults ? .error : .warning)
       let engine = try DMAEngine(
-        transport: try device.open(logger: logger), options: engineOptions, logger: logger)
+        transport: try device.open(logger: logger, channels: channels), options: engineOptions,
+        logger: logger)
       let seed = seed ?? UInt64.random(in: 0...UInt64(UInt32.max))
-      let channelCount = min(channels ?? engine.device.channelCount, engine.device.channelCount)
+      let channelCount = try ChannelCount.of(engine, wanted: channels)
       let plan = CopyVerifier.Plan(
         count: count, maximumSize: maximumSize, polls: polls, seed: seed, channels: channelCount,
         injectsFaults: injectsFaults)
