@@ -56,6 +56,8 @@ final class ProcessMemory: DeviceTransport {
     return true
   }
 
+  /// Reports how far the engine is.
+  ///
   /// A plain store, for the client polls on the thread that submitted. An engine with a thread of its
   /// own needs a store with release.
   func store(_ word: UInt64, _ channel: SoftwareChannel) {

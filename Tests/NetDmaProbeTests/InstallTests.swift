@@ -148,14 +148,14 @@ struct InstallTests {
     let rule = try String(
       contentsOf: Document.package.appendingPathComponent("packaging/90-netdma.rules"),
       encoding: .utf8)
-    // As udev hands it to the shell: $$ is a dollar, %k the node's name.
+    // As udev hands it to the shell: %k is the node's name.
     let quoted = try #require(rule.firstMatch(of: /PROGRAM=="\/bin\/sh -c '(.*)'"/)).output.1
-    let script = quoted.replacingOccurrences(of: "$$", with: "$")
-      .replacingOccurrences(of: "%k", with: "7")
-    func applies(to ids: [UInt16]) throws -> Bool {
+    let script = quoted.replacingOccurrences(of: "%k", with: "7")
+    func applies(to ids: [UInt16], vendor: UInt16 = 0x8086) throws -> Bool {
       let tree = try SysFSTree()
       for (index, id) in ids.enumerated() {
         try tree.add("0000:00:04.\(index)") {
+          $0.vendor = vendor
           $0.device = id
           $0.group = 7
         }
@@ -168,9 +168,10 @@ struct InstallTests {
     }
     #expect(try applies(to: [0x2021, 0x0b00]))
     #expect(try !applies(to: [0x2021, 0x1533]))
+    #expect(try !applies(to: [0x2021], vendor: 0x1af4))
     // The rule for character devices has the same ids, as udev's patterns.
-    let group = try #require(rule.firstMatch(of: /\^0x\(([^)]*)\)/)).output.1
-    let patterns = group.split(separator: "|").map { "0x\($0)" }.joined(separator: "|")
+    let patterns = quoted.matches(of: /-e (0x[^ ]+)/).map { String($0.output.1) }
+      .filter { $0 != "0x8086" }.joined(separator: "|")
     #expect(rule.contains("ATTRS{device}==\"\(patterns)\""))
   }
 }

@@ -120,12 +120,12 @@ package struct VFIODevice: ~Copyable, Sendable {
     }
   }
 
-  /// ENODEV: the function was unplugged, or its driver let it go.
   /// Says what is done next, for whoever asked to see each step.
   borrowing func step(_ text: @autoclosure () -> String) {
     logger.debug("\(text())", metadata: ["device": "\(name)"])
   }
 
+  /// ENODEV: the function was unplugged, or its driver let it go.
   func failure(of error: SystemCallError) -> VFIOError {
     error.errno.rawValue == ENODEV
       ? .deviceGone(device: name) : .system(device: name, error: error)

@@ -15,7 +15,7 @@ struct LogOptions: ParsableArguments {
   @Option(
     name: .customLong("log-level"),
     help: ArgumentHelp(
-      "trace, debug, info, notice, warning, error or critical.", valueName: "level"))
+      "The least that is said on standard error.", valueName: "level"))
   var level: Level?
 
   @Flag(name: .shortAndLong, help: "Show each step, like --log-level debug.")
