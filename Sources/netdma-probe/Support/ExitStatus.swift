@@ -61,7 +61,7 @@ enum ExitStatus {
 
   private static func code(vfio error: VFIOError) -> ExitCode {
     switch error {
-    case .permissionDenied: notPermitted
+    case .permissionDenied, .lockedMemoryLimit: notPermitted
     case .system(_, let error): code(system: error)
     case .noSuchDevice, .noIOMMUGroup, .vfioMissing, .notBoundToVFIO, .groupNotViable, .busy,
       .unsupportedKernel, .noIOMMUMode, .noServer, .serverBusy, .disconnected,
