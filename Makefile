@@ -27,10 +27,16 @@ run: build ## List this machine's DMA engines and verify copies (on the mock whe
 test: prepare ## Check everything: format, unit tests, two processes, guests with Linux's own drivers
 	@Scripts/test.sh
 
+.PHONY: bench
+bench: ## Measure every row of docs/performance.md; writes bench-results.json
+	@Scripts/prepare.sh valgrind
+	@Scripts/build.sh
+	@Scripts/bench.sh
+
 .PHONY: format
 format: ## Format the sources as CI wants them
-	@swift format format --in-place --recursive Sources Tests Examples Package.swift
+	@swift format format --in-place --recursive Sources Tests Examples Benchmarks/Sources Package.swift Benchmarks/Package.swift
 
 .PHONY: clean
 clean: ## Remove what was built; not the guests' cache (~/.cache/netdma-vfio)
-	@rm -rf .build
+	@rm -rf .build Benchmarks/.build bench-results.json

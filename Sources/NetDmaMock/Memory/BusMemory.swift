@@ -36,6 +36,16 @@ public protocol BusMemory: AnyObject, Sendable {
   /// One 8-byte store that becomes visible after everything the device wrote before
   /// (`address` is a multiple of 8).
   func storeRelease(_ value: UInt64, to address: UInt64) throws(BusFault)
+  /// The memory around `address`, for plain loads and stores as long as the result lives; an empty one
+  /// where these do not reach, and then the calls above still may.
+  func direct(_ address: UInt64, _ direction: BusFault.Direction) -> DirectSpan
+}
+
+extension BusMemory {
+  /// Nothing: every access is a call.
+  public func direct(_ address: UInt64, _ direction: BusFault.Direction) -> DirectSpan {
+    DirectSpan()
+  }
 }
 
 /// Where a device's interrupts go.
