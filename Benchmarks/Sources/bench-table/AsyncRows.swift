@@ -4,13 +4,15 @@ import BenchSupport
 import CFloor
 import Logging
 import NetDmaVFIO
-import Synchronization
 
 /// An async copy on a polling executor against enqueue, submit and poll by hand, on an engine that takes no
 /// time.
 enum AsyncRows {
-  private static let rounds = 9
-  private static let copies = 64 * 3000
+  private static let rounds = 5
+  /// Copies in a sample: it takes less time than a scheduler gives a thread, so that most are undisturbed.
+  private static let sampleSize = 64 * 20
+  private static let samples = 150
+  private static let copies = sampleSize * samples
 
   static func rows(_ bench: Bench) async throws -> [Row] {
     var rows: [Row] = []
@@ -53,21 +55,26 @@ enum AsyncRows {
     let result = try await engine.withPollingExecutor(cpu: cpu) { executor in
       transport.stopResponding()
       defer { transport.startResponding() }
-      func run(_ copies: Int) async throws {
-        try await withThrowingTaskGroup(of: Void.self) { group in
-          for _ in 0..<depth {
-            group.addTask {
-              for _ in 0..<copies / depth { try await executor.copy(from: source, to: target) }
+      // The first of the tasks looks at the clock now and then; the others do as much as it.
+      return try await withThrowingTaskGroup(of: [UInt64].self) { group in
+        let waits = bench_waits()
+        for task in 0..<depth {
+          group.addTask {
+            var times: [UInt64] = []
+            times.reserveCapacity(samples + 1)
+            for _ in 0...samples {
+              if task == 0 { times.append(bench_now()) }
+              for _ in 0..<sampleSize / depth {
+                try await executor.copy(from: source, to: target)
+              }
             }
+            return times
           }
-          try await group.waitForAll()
         }
+        var times: [UInt64] = []
+        for try await some in group { times += some }
+        return (perCopy(times), bench_waits() - waits)
       }
-      try await run(copies / 16)
-      let waits = bench_waits()
-      let start = bench_now()
-      try await run(copies)
-      return (Double(bench_now() - start) / Double(copies), bench_waits() - waits)
     }
     try engine.close()
     transport.stopResponding()
@@ -84,9 +91,11 @@ enum AsyncRows {
       var channel = try engine.openChannel(mode: .polled)
       transport.stopResponding()
       defer { transport.startResponding() }
-      for count in [copies / 16, copies] {
-        let start = bench_now()
-        for _ in 0..<count / depth {
+      var times: [UInt64] = []
+      times.reserveCapacity(samples + 1)
+      for _ in 0...samples {
+        times.append(bench_now())
+        for _ in 0..<sampleSize / depth {
           for _ in 0..<depth {
             guard channel.enqueueCopy(from: source, to: target, token: 0) else {
               throw BenchError("the ring is full")
@@ -95,8 +104,8 @@ enum AsyncRows {
           try channel.submit()
           guard try channel.poll().completed == depth else { throw BenchError("copies were lost") }
         }
-        elapsed = Double(bench_now() - start) / Double(count)
       }
+      elapsed = perCopy(times)
     }
     try engine.close()
     transport.stopResponding()
@@ -104,19 +113,9 @@ enum AsyncRows {
   }
 }
 
-/// Runs `body` on a thread of its own on `cpu`.
-func onThread<Result: Sendable>(
-  _ cpu: Int, _ body: @escaping @Sendable () throws -> Result
-) throws -> Result {
-  let answer = Answer<Result>()
-  let thread = try PinnedThread(name: "bench", cpu: cpu) { _ in
-    answer.value.withLock { $0 = Swift.Result { try body() } }
+extension AsyncRows {
+  /// The median of the samples between `times`, per copy.
+  fileprivate static func perCopy(_ times: [UInt64]) -> Double {
+    median(zip(times.dropFirst(), times).map { Double($0 - $1) }) / Double(sampleSize)
   }
-  thread.join()
-  guard let result = answer.value.withLock({ $0 }) else { throw BenchError("no result") }
-  return try result.get()
-}
-
-private final class Answer<Value: Sendable>: Sendable {
-  let value = Mutex<Result<Value, any Error>?>(nil)
 }

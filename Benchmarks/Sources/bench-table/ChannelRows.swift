@@ -32,10 +32,12 @@ enum ChannelRows {
       defer { transport.startResponding() }
       let devices = (0..<8).compactMap { transport.device(of: $0) }
       guard devices.count == 8 else { throw BenchError("an engine was not started") }
-      times = try interleaved(rounds: rounds) {
-        try channels.time(count: 8, devices, slices, batch: batch)
-      } baseline: {
-        try channels.time(count: 1, devices, slices, batch: batch)
+      times = try inRealTime {
+        try interleaved(rounds: rounds) {
+          try channels.time(count: 8, devices, slices, batch: batch)
+        } baseline: {
+          try channels.time(count: 1, devices, slices, batch: batch)
+        }
       }
     }
     try engine.close()
@@ -75,9 +77,12 @@ enum ChannelRows {
     defer { fclose(file) }
     var line = [CChar](repeating: 0, count: 256)
     guard fgets(&line, 256, file) != nil else { throw BenchError("no /proc/self/statm") }
-    let text = String(decoding: line.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    let text = String(
+      decoding: line.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
     let words = text.split(separator: " ")
-    guard words.count > 1, let pages = Int(words[1]) else { throw BenchError("no pages in \(text)") }
+    guard words.count > 1, let pages = Int(words[1]) else {
+      throw BenchError("no pages in \(text)")
+    }
     return pages * Int(sysconf(CInt(_SC_PAGESIZE)))
   }
 }

@@ -8,7 +8,9 @@ enum HotPathRows {
 
   /// Nanoseconds, both sides in turn within one process.
   static func time(_ bench: Bench) throws -> [Row] {
-    let lines = try ChildProcess([bench.directory + "/bench-hotpath"]).finish().lines
+    let lines = try inRealTime {
+      try ChildProcess([bench.directory + "/bench-hotpath"]).finish().lines
+    }
     return try [32, 1].map { batch in
       guard let line = lines.first(where: { $0.hasPrefix("batch \(batch):") }),
         let ours = number(behind: "ours", in: line), let floor = number(behind: "floor", in: line)

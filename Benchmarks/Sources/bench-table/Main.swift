@@ -15,16 +15,16 @@ import NetDmaVFIO
 @main
 struct BenchTable {
   static let measurements = [
-    Measurement(name: "hot path: time") { try HotPathRows.time($0) },
-    Measurement(name: "hot path: instructions") { try HotPathRows.instructions($0) },
-    Measurement(name: "interrupt path") { try InterruptRows.rows($0) },
-    Measurement(name: "async copies") { try await AsyncRows.rows($0) },
-    Measurement(name: "mock engine") { try EngineRows.rows($0) },
-    Measurement(name: "vfio-user") { try EngineRows.vfioUser($0) },
-    Measurement(name: "channels: time") { try ChannelRows.time($0) },
-    Measurement(name: "channels: memory") { try ChannelRows.memory($0) },
-    Measurement(name: "start") { try StartRows.firstCopy($0) },
-    Measurement(name: "list") { try StartRows.list($0) },
+    Measurement(name: "hot path: time", HotPathRows.time),
+    Measurement(name: "hot path: instructions", HotPathRows.instructions),
+    Measurement(name: "interrupt path", InterruptRows.rows),
+    Measurement(name: "async copies", async: AsyncRows.rows),
+    Measurement(name: "mock engine", EngineRows.rows),
+    Measurement(name: "vfio-user", EngineRows.vfioUser),
+    Measurement(name: "channels: time", ChannelRows.time),
+    Measurement(name: "channels: memory", ChannelRows.memory),
+    Measurement(name: "start", StartRows.firstCopy),
+    Measurement(name: "list", StartRows.list),
   ]
   /// A row that misses its target is measured again: a neighbour on the machine can spoil one, not make it.
   static let attempts = 3
@@ -67,7 +67,6 @@ struct BenchTable {
   private static func measure(_ measurement: Measurement, _ bench: Bench) async throws -> [Row] {
     var rows: [Row] = []
     for attempt in 1...attempts {
-      bench_pin(CInt(bench.cpu))
       var new = try await measurement.run(bench)
       for index in new.indices {
         new[index].attempts = attempt

@@ -10,7 +10,7 @@ enum Rule: String, Encodable {
 }
 
 /// One measured promise, as it stands in bench-results.json.
-struct Row: Encodable {
+struct Row: Encodable, Sendable {
   /// What is measured, and against what.
   let name: String
   let ours: Double
@@ -58,6 +58,18 @@ struct Measurement: Sendable {
   /// For --only, and for the line of progress.
   let name: String
   let run: @Sendable (Bench) async throws -> [Row]
+
+  /// Measured on a thread of its own, on the first CPU.
+  init(name: String, _ run: @escaping @Sendable (Bench) throws -> [Row]) {
+    self.name = name
+    self.run = { bench in try onThread(bench.cpu) { try run(bench) } }
+  }
+
+  /// Measured by tasks.
+  init(name: String, async run: @escaping @Sendable (Bench) async throws -> [Row]) {
+    self.name = name
+    self.run = run
+  }
 }
 
 /// What the measurements need to know.

@@ -36,6 +36,7 @@ enum Table {
 
   /// Three digits that count; whole numbers as they are.
   private static func number(_ value: Double) -> String {
+    guard value.isFinite else { return "-" }
     if value == value.rounded(), abs(value) < 1e9 { return "\(Int(value))" }
     let places = abs(value) >= 100 ? 0 : abs(value) >= 10 ? 1 : 2
     let scale = [1.0, 10, 100][places]
@@ -43,7 +44,8 @@ enum Table {
     let sign = value < 0 ? "-" : ""
     guard places > 0 else { return "\(sign)\(scaled)" }
     let fraction = "\(scaled % Int(scale))"
-    return "\(sign)\(scaled / Int(scale)).\(String(repeating: "0", count: places - fraction.count))\(fraction)"
+    return
+      "\(sign)\(scaled / Int(scale)).\(String(repeating: "0", count: places - fraction.count))\(fraction)"
   }
 }
 

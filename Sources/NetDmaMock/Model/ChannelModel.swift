@@ -17,6 +17,7 @@ final class ChannelModel: Sendable {
   let index: Int
   private let function: FunctionState
   private let memory: any BusMemory
+  private let settleContext: SettleContext
   private let bell: EngineBell
   private let state: Mutex<ChannelState>
   /// The state's epoch, for the engine to notice without the lock that its work is void.
@@ -41,6 +42,7 @@ final class ChannelModel: Sendable {
     self.index = index
     self.function = function
     self.memory = memory
+    settleContext = SettleContext(function: function, memory: memory)
     bell = try EngineBell()
     state = Mutex(ChannelState())
   }
@@ -52,10 +54,13 @@ final class ChannelModel: Sendable {
       show(&state)
       let result = body(&state)
       epoch.store(state.epoch, ordering: .releasing)
-      attention.wrappingAdd(1, ordering: .releasing)
+      endTurn()
       return result
     }
   }
+
+  /// Something changed that the engine asks for once in a turn.
+  func endTurn() { attention.wrappingAdd(1, ordering: .releasing) }
 
   /// Brings the registers up to where the engine is.
   private func show(_ state: inout ChannelState) {
@@ -90,9 +95,8 @@ final class ChannelModel: Sendable {
       let new = state.error & ~before
       if new != 0 { function.latchChannelError(new) }
       if effect.contains(.reportHalt) {
-        let settling = settleContext
-        state.reportHalt(settling)
-        if new != 0, state.reportError(settling) { return effect.union(.signal) }
+        state.reportHalt(settleContext)
+        if new != 0, state.reportError(settleContext) { return effect.union(.signal) }
       }
       return effect
     }
@@ -190,7 +194,7 @@ final class ChannelModel: Sendable {
   /// Makes `run` return after the descriptor in flight.
   func stop() {
     isStopping.store(true, ordering: .releasing)
-    attention.wrappingAdd(1, ordering: .releasing)
+    endTurn()
     bell.ring()
   }
 
@@ -282,8 +286,6 @@ final class ChannelModel: Sendable {
       return .run(job)
     }
   }
-
-  private var settleContext: SettleContext { SettleContext(function: function, memory: memory) }
 
   /// Below this many nanoseconds the engine looks at the clock instead of sleeping, because a
   /// sleep takes longer than that to end.

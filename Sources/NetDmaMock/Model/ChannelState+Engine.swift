@@ -22,6 +22,15 @@ struct EngineJob: Sendable {
   /// `attention` is this.
   var mayGoOn: Bool
   var attention: UInt32 = 0
+
+  /// The descriptor behind the one that ended so.
+  mutating func advance(over outcome: borrowing EngineOutcome) {
+    address = outcome.next
+    link = nil
+    isChainStart = false
+    remaining -= Int(outcome.slots)
+    index += 1
+  }
 }
 
 /// Descriptors of one turn that ended well and asked for no word and no interrupt.
@@ -33,6 +42,16 @@ struct EngineProgress: Sendable {
   var address: UInt64 = 0
   var link: UInt64 = 0
   var next: UInt64 = 0
+
+  /// One more.
+  mutating func add(_ outcome: borrowing EngineOutcome) {
+    descriptors += 1
+    slots &+= outcome.slots
+    bytes &+= outcome.bytes
+    address = outcome.address
+    link = outcome.link
+    next = outcome.next
+  }
 }
 
 /// What came out of a job: of its last descriptor, and of those done before it.
@@ -77,14 +96,8 @@ struct EngineOutcome: Sendable {
 
   /// The engine goes on behind it.
   mutating func goOn() {
-    let done = before
-    var progress = EngineProgress()
-    progress.descriptors = done.descriptors + 1
-    progress.slots = done.slots &+ slots
-    progress.bytes = done.bytes &+ bytes
-    progress.address = address
-    progress.link = link
-    progress.next = next
+    var progress = before
+    progress.add(self)
     let mask = errorMask
     self = EngineOutcome(epoch: epoch)
     errorMask = mask
@@ -93,7 +106,7 @@ struct EngineOutcome: Sendable {
 }
 
 /// What a channel reaches outside its own registers when a descriptor ends.
-struct SettleContext {
+struct SettleContext: Sendable {
   let function: FunctionState
   let memory: any BusMemory
 

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import Glibc
+
 /// Reads descriptors and carries them out; lives on one engine's thread and allocates nothing per
 /// descriptor.
 ///
@@ -56,7 +58,7 @@
 
   /// What an engine does without asking its channel: so many descriptors, about so many bytes.
   private static let turnDescriptors: UInt64 = 64
-  private static let turnBytes: UInt64 = 256 << 10
+  private static let turnBytes: UInt64 = 2 << 20
 
   /// Fetches and carries out the descriptor of `job`, and those behind it up to one whose end somebody
   /// has to hear of.
@@ -83,15 +85,61 @@
         outcome.before.descriptors < Self.turnDescriptors, outcome.before.bytes < Self.turnBytes,
         goesOn(outcome.address, outcome.next)
       else { break }
-      job.address = outcome.next
-      job.link = nil
-      job.isChainStart = false
-      job.remaining -= Int(outcome.slots)
-      job.index += 1
+      job.advance(over: outcome)
       outcome.goOn()
+      guard copyAhead(&job, &outcome, goesOn) else { break }
     }
     letGo()
     return outcome
+  }
+
+  /// Plain copies whose slots were read and whose memory is claimed: nearly every descriptor there is, so
+  /// these pay for nothing that the one before them did not change.
+  ///
+  /// Leaves at the first that is more than that, or the last that the count covers. False when the turn is
+  /// over; the outcome is then that of the last one done.
+  private mutating func copyAhead(
+    _ job: inout EngineJob, _ outcome: inout EngineOutcome,
+    _ goesOn: (_ done: UInt64, _ next: UInt64) -> Bool
+  ) -> Bool {
+    // Whatever changes these ends the turn.
+    guard !function.faults.hasRules, canAccessMemory, configuration.poison.isEmpty else {
+      return true
+    }
+    while aheadCount > 0, job.address == aheadAddress, job.remaining > 1,
+      outcome.before.descriptors < Self.turnDescriptors, outcome.before.bytes < Self.turnBytes
+    {
+      let descriptor = ahead
+      let size = UInt64(descriptor.size)
+      guard descriptor.control & ~DescriptorBit.plain == 0, size &- 1 < Self.pieceSize,
+        size <= configuration.maximumTransfer,
+        configuration.reaches(descriptor.source, count: size),
+        configuration.reaches(descriptor.destination, count: size),
+        let origin = unsafe source.pointer(descriptor.source, Int(size), .read),
+        let target = unsafe destination.pointer(descriptor.destination, Int(size), .write)
+      else { return true }
+      // All of both lies in what is claimed; they may overlap.
+      unsafe memmove(target, origin, Int(size))
+      aheadAddress &+= UInt64(Self.slotSize)
+      aheadCount -= 1
+      outcome.address = job.address
+      outcome.link = job.address
+      outcome.next = descriptor.next
+      outcome.bytes = size
+      guard goesOn(job.address, descriptor.next) else { return false }
+      job.advance(over: outcome)
+      outcome.before.add(outcome)
+      outcome.bytes = 0
+    }
+    return true
+  }
+
+  /// The first of the slots that were read ahead; there is one.
+  private var ahead: RawDescriptor {
+    let start = (Self.readAhead - aheadCount) * Self.slotSize
+    // See `read`.
+    return unsafe RawDescriptor(
+      UnsafeRawBufferPointer(rebasing: storage[start..<start + Self.slotSize]))
   }
 
   /// The chain ends here for now: what was read ahead, beyond a DMACOUNT that was lowered since, may
@@ -299,13 +347,11 @@
 
   /// Takes the slot at `offset` of `count` slots that were read; it and those before it are forgotten.
   private mutating func take(_ offset: Int, of count: Int) -> RawDescriptor {
-    let taken = offset / Self.slotSize + 1
-    let start = (Self.readAhead - count + taken - 1) * Self.slotSize
-    aheadAddress &+= UInt64(taken * Self.slotSize)
-    aheadCount = count - taken
-    // In the part of the storage that was read.
-    return unsafe RawDescriptor(
-      UnsafeRawBufferPointer(rebasing: storage[start..<start + Self.slotSize]))
+    aheadCount = count - offset / Self.slotSize
+    let descriptor = ahead
+    aheadAddress &+= UInt64(offset + Self.slotSize)
+    aheadCount -= 1
+    return descriptor
   }
 
   /// Without bus mastering, or once removed, the function reaches no memory.

@@ -8,9 +8,11 @@ extension PollingExecutor {
   /// takes buffers sees to that. The engine makes every copy, whatever the engine's copy policy says.
   /// - Throws: `DMAOperationError` when the copy failed or was aborted; `NetDmaError` when the channel is
   ///   gone, `.wrongState` when the scope of the executor has ended.
-  public func copy(from source: DMASlice, to destination: DMASlice) async throws {
+  public nonisolated(nonsending) func copy(
+    from source: DMASlice, to destination: DMASlice
+  ) async throws {
     precondition(source.count == destination.count, "source and destination differ in length")
-    guard source.count > longest else {
+    if source.count <= longest {
       return try await perform(.copy(from: source, to: destination))
     }
     var offset = 0
@@ -24,7 +26,7 @@ extension PollingExecutor {
   /// Copies `range` of `source`, all of it by default, to `destination` from `offset` on.
   ///
   /// Both ranges lie within their buffers, else this traps. As the other form otherwise.
-  public func copy(
+  public nonisolated(nonsending) func copy(
     from source: borrowing DMABuffer, _ range: Range<Int>? = nil,
     to destination: borrowing DMABuffer, at offset: Int = 0
   ) async throws {
@@ -36,8 +38,10 @@ extension PollingExecutor {
   /// Fills `destination` with the eight bytes of `pattern`, least significant first, over and over.
   ///
   /// - Throws: `NetDmaError.notSupported` on an engine without block fill, else as `copy`.
-  public func fill(_ destination: DMASlice, pattern: UInt64) async throws {
-    guard destination.count > longest else {
+  public nonisolated(nonsending) func fill(
+    _ destination: DMASlice, pattern: UInt64
+  ) async throws {
+    if destination.count <= longest {
       return try await perform(.fill(destination, pattern: pattern))
     }
     var offset = 0
@@ -48,19 +52,28 @@ extension PollingExecutor {
     }
   }
 
-  private func perform(_ operation: PollingState.Operation) async throws {
-    if isCurrent { return try await performHere(operation) }
-    try await withTaskExecutorPreference(self) { try await performHere(operation) }
-  }
-
-  private func performHere(_ operation: PollingState.Operation) async throws {
-    guard isCurrent, !isClosing else {
-      throw NetDmaError.wrongState(call: "copy", state: "closed")
-    }
+  // Stays with its caller: a hop, even to where it is, would cost as much as the suspension.
+  @inline(__always)
+  private nonisolated(nonsending) func perform(
+    _ operation: PollingState.Operation
+  ) async throws {
+    guard isCurrent, !isClosing else { return try await performElsewhere(operation) }
     // Resumed by `PollingState`, once.
     try await unsafe withUnsafeThrowingContinuation { continuation in
       // Still on the executor's thread, which owns the state.
       unsafe local.pointee.begin(operation, continuation)
+    }
+  }
+
+  @inline(never)
+  private func performElsewhere(_ operation: PollingState.Operation) async throws {
+    guard !isClosing else { throw NetDmaError.wrongState(call: "copy", state: "closed") }
+    try await withTaskExecutorPreference(self) {
+      // Where the executor ends meanwhile, this runs anywhere.
+      guard isCurrent, !isClosing else {
+        throw NetDmaError.wrongState(call: "copy", state: "closed")
+      }
+      try await perform(operation)
     }
   }
 }

@@ -114,7 +114,8 @@ struct PollingExecutorTests {
     for index in 0..<512 { #expect(memory.matches(index * 2048..<index * 2048 + 2000)) }
   }
 
-  @Test("a copy that fails throws the engine's reason, those beside it are done, and so is the next")
+  @Test(
+    "a copy that fails throws the engine's reason, those beside it are done, and so is the next")
   func failure() async throws {
     let bench = try EngineBench()
     let memory = bench.memory
