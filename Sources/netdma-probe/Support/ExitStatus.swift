@@ -28,6 +28,7 @@ enum ExitStatus {
     case let error as PCIError: code(pci: error)
     case let error as SystemCallError: code(system: error)
     case is OutputError: outputFailed
+    case is ChannelCountError: .validationFailure
     case BindError.noSuchUser: noUser
     case BindError.noNode: noDevice
     case BindError.nodeNotGiven(_, _, let error): code(system: error)
@@ -60,7 +61,7 @@ enum ExitStatus {
 
   private static func code(vfio error: VFIOError) -> ExitCode {
     switch error {
-    case .permissionDenied: notPermitted
+    case .permissionDenied, .lockedMemoryLimit: notPermitted
     case .system(_, let error): code(system: error)
     case .noSuchDevice, .noIOMMUGroup, .vfioMissing, .notBoundToVFIO, .groupNotViable, .busy,
       .unsupportedKernel, .noIOMMUMode, .noServer, .serverBusy, .disconnected,
