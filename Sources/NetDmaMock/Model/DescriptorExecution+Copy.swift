@@ -120,6 +120,7 @@ extension DescriptorExecution {
     guard !overlaps(destination.first, destination.firstCount),
       !overlaps(destination.second, destination.size - destination.firstCount)
     else { return }
+    letGo()
     _ = write(pattern: 0xdbdb_dbdb_dbdb_dbdb, to: destination, isVoid: { false })
   }
 

@@ -211,6 +211,8 @@ import Glibc
       outcome.errors = ChannelErrorBit.length
       return
     }
+    // What follows may wait for the client's answer, and the client for what is claimed.
+    if descriptor.operation != Opcode.copy { letGo() }
     switch descriptor.operation {
     case Opcode.copy where descriptor.has(DescriptorBit.null):
       _ = injectFaults(job, &outcome, source: nil, destination: nil)
