@@ -17,10 +17,20 @@ func significant(_ value: Double, limit: Int = 6) -> String {
   return "\(scaled / unit)." + String(repeating: "0", count: decimals - fraction.count) + fraction
 }
 
+/// The same without zeros at the end: "0.001", "10", "2.5".
+func plain(_ value: Double) -> String {
+  let text = significant(value)
+  guard text.contains(".") else { return text }
+  let digits = text.reversed().drop { $0 == "0" }
+  return String((digits.first == "." ? digits.dropFirst() : digits).reversed())
+}
+
 /// "850ns", "1.23us", "12.3ms": three significant digits.
-func shortDuration(_ nanoseconds: Double, separator: String = "") -> String {
+func shortDuration(
+  _ nanoseconds: Double, separator: String = "", number: (Double) -> String = { significant($0) }
+) -> String {
   for (unit, size) in [("s", 1e9), ("ms", 1e6), ("us", 1e3)] where nanoseconds >= size * 0.9995 {
-    return significant(nanoseconds / size) + separator + unit
+    return number(nanoseconds / size) + separator + unit
   }
   return significant(nanoseconds, limit: 1) + separator + "ns"
 }
