@@ -214,6 +214,11 @@ struct BenchTextTests {
       [5, 850, 999.9, 1234, 99_999, 5e9].map { shortDuration($0) } == [
         "5.0ns", "850ns", "1.00us", "1.23us", "100us", "5.00s",
       ])
+    #expect([0.999_9, 99.96, 9.996].map { significant($0) } == ["1.00", "100", "10.0"])
+    #expect(
+      [5, 850, 41_730, 1.4e6, 999_999].map { scaled($0) } == [
+        "5.0", "850", "41.7K", "1.40M", "1.00M",
+      ])
     #expect(approximateByteCount(1000) == "1000 bytes" && approximateByteCount(9533) == "9.31 KiB")
     #expect(compactByteCount(64) == "64" && compactByteCount(1 << 20) == "1M")
     #expect(compactByteCount(1536) == "1536")

@@ -162,7 +162,9 @@ struct BenchRunnerTests {
     "an operation that fails ends the run with its error and what was measured before",
     arguments: BenchPoint.Mode.allCases)
   func failure(_ mode: BenchPoint.Mode) async throws {
-    let rule = FaultPlan.Rule(.error(bit: 2), on: .probability(1), limit: 1)
+    // The channel's first null, four operations around once, and then the measured ones, of which
+    // there are at least as many as the depth.
+    let rule = FaultPlan.Rule(.error(bit: 2), on: .descriptor(6), limit: 1)
     let engine = try engine(mode, faults: FaultPlan(rules: [rule]))
     let outcome = try await run(engine, mode)
     guard case BenchError.operationFailed(let point, _) = try #require(outcome.failure) else {
