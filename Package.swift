@@ -83,6 +83,12 @@ let package = Package(
       ],
       path: "Examples/AsyncCopy", swiftSettings: testing),
     .executableTarget(
+      name: "example-articles",
+      dependencies: [
+        "NetDmaVFIO", "NetDmaMock", .product(name: "Logging", package: "swift-log"),
+      ],
+      path: "Examples/Articles", swiftSettings: testing),
+    .executableTarget(
       name: "netdma-probe",
       dependencies: [
         "NetDmaVFIO", "NetDmaMock", "NetDmaConformance",

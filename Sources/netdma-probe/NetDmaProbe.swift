@@ -6,13 +6,17 @@ import Glibc
 /// `netdma-probe`, the command line.
 @main
 struct NetDmaProbe: ParsableCommand {
+  /// What `--version` prints.
+  static let version = "0.1.0"
+
   static let configuration = CommandConfiguration(
     commandName: "netdma-probe",
     abstract: "Probe, test and emulate Intel IOAT DMA engines through VFIO.",
-    version: "0.1.0",
+    version: version,
     subcommands: [
       ListCommand.self, ShowCommand.self, DoctorCommand.self, BindCommand.self, UnbindCommand.self,
       VerifyCommand.self, BenchCommand.self, EmulateCommand.self, ConformanceCommand.self,
+      ManualCommand.self,
     ])
 
   static func main() {

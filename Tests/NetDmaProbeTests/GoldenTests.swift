@@ -50,12 +50,14 @@ struct GoldenCase: Sendable, CustomStringConvertible {
         description: "doctor-\(situation)", arguments: ["doctor", Situation.device],
         tree: situation.tree)
     }
-    + ["list", "show", "doctor", "bind", "unbind", "bench"].map {
+    + [
+      "list", "show", "doctor", "bind", "unbind", "verify", "bench", "emulate", "conformance",
+    ].map {
       GoldenCase(description: "help-\($0)", arguments: [$0, "--help"])
     }
 
   /// A machine with two sockets, whose engines are in every state that list tells apart.
-  @Sendable private static func server() throws -> SysFSTree {
+  @Sendable static func server() throws -> SysFSTree {
     let tree = try SysFSTree()
     try tree.addDriver("vfio-pci")
     try tree.add("0000:00:04.0") {

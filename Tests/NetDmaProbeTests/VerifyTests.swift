@@ -27,6 +27,27 @@ struct VerifyTests {
     #expect(object["ok"] as? Bool == true)
   }
 
+  @Test("a mock is made with as many channels as are asked for")
+  func mockChannels() throws {
+    let result = try ProbeProcess.run([
+      "verify", "--mock", "--count", "200", "--channels", "4", "--max-size", "65536", "--json",
+    ])
+    #expect(result.status == 0)
+    #expect(try jsonObject(result)["channels"] as? Int == 4)
+  }
+
+  @Test("more channels than a device has are refused, not made fewer in silence")
+  func tooManyChannels() throws {
+    let emulator = try EmulatorProcess(["--fast", "--channels", "2"])
+    let result = try ProbeProcess.run([
+      "verify", "--vfio-user", emulator.socket, "--count", "10", "--channels", "3",
+    ])
+    #expect(result.status == 64)
+    #expect(result.output == "")
+    #expect(result.errors.contains("cannot give 3 channels"))
+    #expect(result.errors.contains("--channels 2"))
+  }
+
   @Test("the same seed makes the same copies")
   func seed() throws {
     let arguments = ["verify", "--mock", "--count", "40", "--seed", "7", "--json"]

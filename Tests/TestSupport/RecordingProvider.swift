@@ -75,6 +75,9 @@ package final class RecordingProvider: NetDmaProvider {
     channel(index)?.run(count, memory) ?? []
   }
 
+  /// Has a channel's engine halt before its next descriptor, with `errors` in CHANERR.
+  package func halt(_ index: Int, errors: ChannelError) { channel(index)?.halt(errors, memory) }
+
   // MARK: - Handlers
 
   private func enter(_ call: Call) throws(NetDmaError) {
@@ -196,7 +199,8 @@ package final class RecordingProvider: NetDmaProvider {
   ) throws(NetDmaError) -> NetDmaChannelFault {
     let own = try own(channel)
     return NetDmaChannelFault(
-      state: own.engineState, errors: [], lastDescriptor: own.lastDescriptor, summary: "recorded")
+      state: own.engineState, errors: own.errors, lastDescriptor: own.lastDescriptor,
+      summary: "recorded")
   }
 }
 
@@ -211,6 +215,7 @@ package final class RecordingChannel: NetDmaChannelContext {
     var next: UInt64 = 0
     var valid = 0
     var last: UInt64 = 0
+    var errors: ChannelError = []
   }
   private let engine = Mutex(Engine())
 
@@ -224,6 +229,8 @@ package final class RecordingChannel: NetDmaChannelContext {
   package var engineState: ChannelState { engine.withLock { $0.state } }
   /// The last descriptor done since the start.
   package var lastDescriptor: UInt64 { engine.withLock { $0.last } }
+  /// CHANERR.
+  package var errors: ChannelError { engine.withLock { $0.errors } }
   /// Descriptors that are valid and not done.
   package var validDescriptors: Int { engine.withLock { $0.valid } }
 
@@ -240,8 +247,22 @@ package final class RecordingChannel: NetDmaChannelContext {
 
   fileprivate func stop(_ state: ChannelState) {
     engine.withLock { engine in
+      // A suspension does not move an engine that halted.
+      if state == .suspended, engine.state == .halted { return }
       engine.state = state
-      if state == .halted { engine.valid = 0 }
+      guard state == .halted else { return }
+      engine.valid = 0
+      engine.errors = []
+    }
+  }
+
+  fileprivate func halt(_ errors: ChannelError, _ memory: LocalMemory) {
+    engine.withLock { engine in
+      engine.state = .halted
+      engine.errors = errors
+      engine.valid = 0
+      let word = engine.last | UInt64(engine.state.rawValue)
+      try? memory.storeRelease(word, to: parameters.completionAddress)
     }
   }
 

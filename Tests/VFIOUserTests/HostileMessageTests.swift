@@ -216,8 +216,9 @@ struct HostileMessageTests {
       "{\"capabilities\":{}", "{capabilities:{}}", "{\"capabilities\":{}}x", deep,
       String(repeating: "[", count: 20) + String(repeating: "]", count: 20),
       capabilities("\"max_msg_fds\":\"1\""), capabilities("\"max_msg_fds\":-1"),
-      capabilities("\"max_msg_fds\":1e3"), capabilities("\"max_msg_fds\":99999999999999999999"),
-      capabilities("\"max_data_xfer_size\":0"), capabilities("\"max_data_xfer_size\":4095"),
+      capabilities("\"max_msg_fds\":1e3"), capabilities("\"max_msg_fds\":-99999999999999999999"),
+      capabilities("\"max_data_xfer_size\":0"), capabilities("\"x\":1."),
+      capabilities("\"x\":\"\\ud83d\""), capabilities("\"x\":01"),
       capabilities("\"max_dma_maps\":0"), capabilities("\"pgsizes\":4095"),
       capabilities("\"pgsizes\":0"), capabilities("\"migration\":1"),
       capabilities("\"migration\":{\"pgsize\":\"x\"}"),
@@ -245,7 +246,12 @@ struct HostileMessageTests {
   @Test(
     "what the specification leaves open is taken",
     arguments: [
-      nil, "{}", "{\"capabilities\":{}}", " { \"capabilities\" : { \"x\" : [ 1 , null ] } } ",
+      nil, "{}", "{\"capabilities\":{}}",
+      // What the field's other clients say, and what they might.
+      "{\"capabilities\":{\"max_msg_fds\":8,\"max_data_xfer_size\":1024}}",
+      "{\"capabilities\":{\"max_msg_fds\":99999999999999999999,\"pgsizes\":18446744073709547520}}",
+      "{\"capabilities\":{\"x\":-1.5e+3,\"y\":\"\\ud83d\\ude00\"}}",
+      " { \"capabilities\" : { \"x\" : [ 1 , null ] } } ",
       "{\"capabilities\":{\"max_msg_fds\":16,\"max_data_xfer_size\":1048576,\"pgsizes\":4096,"
         + "\"max_dma_maps\":65535,\"migration\":{\"pgsize\":4096,\"max_bitmap_size\":268435456},"
         + "\"write_multiple\":true}}",

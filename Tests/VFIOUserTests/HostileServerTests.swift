@@ -33,7 +33,7 @@ struct HostileServerTests {
     let payloads = [
       [], [0, 0, 0], Wire.version(major: 1), Wire.version(minor: 1), Wire.version(json: ""),
       Wire.version(json: "{}", nul: false), Wire.version(json: "[]"), Wire.version(json: "{"),
-      capabilities("\"max_msg_fds\":-1"), capabilities("\"max_data_xfer_size\":1"),
+      capabilities("\"max_msg_fds\":-1"), capabilities("\"max_data_xfer_size\":0"),
       capabilities("\"max_dma_maps\":0"), capabilities("\"pgsizes\":1"),
       capabilities("\"x\":\"" + String(repeating: "y", count: 5000) + "\""),
     ]

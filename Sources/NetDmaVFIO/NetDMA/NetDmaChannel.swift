@@ -190,11 +190,7 @@ public struct NetDmaPollResult: Hashable, Sendable {
       guard phase == .needsStart else { return (next: phase, result: false) }
       producer.seal(report)
       // What an earlier start failed to tell the engine of comes first.
-      let first = core.progress.retiredPosition
-      core.progress.setChainBase(first)
-      try core.provider.startDma(
-        core.grant.context, descriptor: core.memory.address(of: first),
-        count: Int(producer.head &- first))
+      try core.startChain(at: core.progress.retiredPosition, upTo: producer.head)
       return (next: .open, result: true)
     }
     if started {

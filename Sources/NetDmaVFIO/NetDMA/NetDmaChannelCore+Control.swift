@@ -18,6 +18,8 @@ extension NetDmaChannelCore {
     var holds: Holds = []
     /// Whether the provider was told to suspend; a channel without a chain need not be.
     var isEngineSuspended = false
+    /// Whether the engine works on a chain: its word and registers tell of operations.
+    var hasChain = false
     var stage = WatchdogStage.quiet
     /// Operations done when the watchdog last acted.
     var completedAtStage: UInt64 = 0
@@ -63,8 +65,7 @@ extension NetDmaChannelCore {
     control.withLock { $0.isEngineSuspended = true }
     takeFinished()
     // SUSPENDED reports need not reach memory; the register tells of the last one done.
-    let fault = try provider.channelFault(grant.context)
-    settle(unsafe consumer.pointee.slotsDone(CompletionWord(rawValue: fault.lastDescriptor)))
+    takeReported(try provider.channelFault(grant.context))
   }
 
   /// Goes on behind the last descriptor that was finished, once nobody holds the channel any more.
@@ -114,12 +115,13 @@ extension NetDmaChannelCore {
     if isReset { return try restart() }
     let submitted = progress.submittedPosition
     let tail = unsafe consumer.pointee.tail
+    dropChain()
     if tail != submitted { progress.setChainBase(tail) }
-    memory.clearCompletion()
-    unsafe consumer.pointee.forgetWord()
     try provider.resumeDma(
       grant.context, descriptor: memory.address(of: tail), count: Int(submitted &- tail))
-    return tail == submitted ? .needsStart : .open
+    guard tail != submitted else { return .needsStart }
+    control.withLock { $0.hasChain = true }
+    return .open
   }
 
   /// Stops the engine at once; everything submitted and not done ends as aborted.
@@ -139,8 +141,7 @@ extension NetDmaChannelCore {
       failOutstanding(
         before: progress.submittedPosition, .aborted(reason: "\(call) was called."))
       counters.resets.addAlone(1)
-      memory.clearCompletion()
-      unsafe consumer.pointee.forgetWord()
+      dropChain()
       control.withLock { control in
         control.holds = []
         control.isEngineSuspended = false

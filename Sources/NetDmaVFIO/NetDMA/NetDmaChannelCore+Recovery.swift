@@ -20,7 +20,10 @@ extension NetDmaChannelCore {
     /// The channel goes on, or never had to stop.
     case running
     /// A channel reset did not help before, or does not work: the device is next.
-    case deviceReset
+    ///
+    /// `standsStill` says that the oldest operation had its chances; where the channel halted, the
+    /// one to blame has ended already.
+    case deviceReset(standsStill: Bool)
     /// A device reset did not help either.
     case providerFailed
   }
@@ -49,7 +52,7 @@ extension NetDmaChannelCore {
       takeFinished()
       let tail = unsafe consumer.pointee.tail
       let fault = try provider.channelFault(grant.context)
-      takeReported(fault)
+      takeLost(fault)
       guard fault.state == .halted || cause == .noProgress else {
         // It runs, or the word is from before a recovery.
         return (next: phase, result: .running)
@@ -62,18 +65,22 @@ extension NetDmaChannelCore {
         let stage = advanceWatchdog()
         log(cause, fault, action: stage.action)
         if stage == .deviceWasReset { return (next: phase, result: .providerFailed) }
-        if stage == .channelWasReset { return (next: phase, result: .deviceReset) }
+        if stage == .channelWasReset {
+          return (next: phase, result: .deviceReset(standsStill: true))
+        }
       } else {
         log(cause, fault, action: "channel reset")
-        failHalted(fault)
+        // An engine that took no chain has no descriptor to blame: StartDma failed.
+        if !fault.errors.isEmpty || control.withLock({ $0.hasChain }) { failHalted(fault) }
       }
-      guard optionalHandlers.contains(.reset) else { return (next: phase, result: .deviceReset) }
+      let deviceReset = RecoveryResult.deviceReset(standsStill: fault.state != .halted)
+      guard optionalHandlers.contains(.reset) else { return (next: phase, result: deviceReset) }
       do throws(NetDmaError) {
         try provider.resetChannel(grant.context)
       } catch {
         logger.error(
           "channel reset failed", metadata: ["provider": "\(providerName)", "reason": "\(error)"])
-        return (next: phase, result: error.isDeviceGone ? .providerFailed : .deviceReset)
+        return (next: phase, result: error.isDeviceGone ? .providerFailed : deviceReset)
       }
       counters.resets.addAlone(1)
       return (next: phase == .suspended ? staySuspended() : try restart(), result: .running)
@@ -81,19 +88,14 @@ extension NetDmaChannelCore {
   }
 
   /// Leaves a channel that was reset suspended; gate held.
-  ///
-  /// The word of the chain before must go: it would be taken for a new halt, and later for progress.
   private func staySuspended() -> ChannelGate.Phase {
-    memory.clearCompletion()
-    unsafe consumer.pointee.forgetWord()
+    dropChain()
     return .suspended
   }
 
   /// Where completion words were lost the registers still tell how far the engine got; gate held.
-  private func takeReported(_ fault: NetDmaChannelFault) {
-    let before = unsafe consumer.pointee.tail
-    settle(unsafe consumer.pointee.slotsDone(CompletionWord(rawValue: fault.lastDescriptor)))
-    let found = (unsafe consumer.pointee.tail) &- before
+  private func takeLost(_ fault: NetDmaChannelFault) {
+    let found = takeReported(fault)
     if found > 0, fault.state != .halted {
       counters.lostCompletions.addShared(UInt64(found))
       logger.warning(
@@ -107,6 +109,7 @@ extension NetDmaChannelCore {
 
   /// Fails the operation that the engine halted on; gate held.
   func failHalted(_ fault: NetDmaChannelFault) {
+    defer { dropChain() }
     let tail = unsafe consumer.pointee.tail
     guard tail != progress.submittedPosition else { return }
     let descriptor = memory.descriptor(at: tail)
@@ -128,12 +131,9 @@ extension NetDmaChannelCore {
   func restart() throws(NetDmaError) -> ChannelGate.Phase {
     let submitted = progress.submittedPosition
     let tail = unsafe consumer.pointee.tail
-    memory.clearCompletion()
-    unsafe consumer.pointee.forgetWord()
+    dropChain()
     guard tail != submitted else { return .needsStart }
-    progress.setChainBase(tail)
-    try provider.startDma(
-      grant.context, descriptor: memory.address(of: tail), count: Int(submitted &- tail))
+    try startChain(at: tail, upTo: submitted)
     return .open
   }
 
@@ -159,9 +159,7 @@ extension NetDmaChannelCore {
       _ = try? provider.suspendDma(grant.context)
     }
     takeFinished()
-    if let fault = try? provider.channelFault(grant.context) {
-      settle(unsafe consumer.pointee.slotsDone(CompletionWord(rawValue: fault.lastDescriptor)))
-    }
+    if let fault = try? provider.channelFault(grant.context) { takeReported(fault) }
   }
 
   /// Goes on after a reset of the whole device; gate held.

@@ -99,8 +99,7 @@ public struct DMACompletion: Sendable {
     let first = producer.submitted
     producer.seal(.statusUpdateOnCompletion)
     try gate.withExclusive { _ throws(NetDmaError) in
-      progress.setChainBase(first)
-      try provider.startDma(grant.context, descriptor: memory.address(of: first), count: 1)
+      try startChain(at: first, upTo: first &+ 1)
       let alive = Deadline(after: .milliseconds(milliseconds)).poll {
         () throws(Never) -> Bool in
         // The gate is held.
@@ -215,8 +214,42 @@ public struct DMACompletion: Sendable {
 
   /// Takes what the engine finished and nobody reaped yet; gate held.
   func takeFinished() {
-    // The word itself, not only a change of it: whoever saw the change may have left it to us.
-    let word = memory.loadCompletion()
+    guard let word = unsafe consumer.pointee.takeWord() else { return }
     settle(unsafe consumer.pointee.slotsDone(word))
+  }
+
+  /// Takes what the registers say is done beyond the completion word; gate held.
+  ///
+  /// Returns how many descriptors that were.
+  @discardableResult
+  func takeReported(_ fault: NetDmaChannelFault) -> UInt32 {
+    // Without a chain CHANSTS may still name a descriptor of the one before.
+    guard control.withLock({ $0.hasChain }) else { return 0 }
+    let before = unsafe consumer.pointee.tail
+    settle(unsafe consumer.pointee.slotsDone(CompletionWord(rawValue: fault.lastDescriptor)))
+    // A word that came between the two looks may be behind `tail` now. That shows only as long as
+    // nothing is submitted, so it is looked at here, and known afterwards.
+    takeFinished()
+    return (unsafe consumer.pointee.tail) &- before
+  }
+
+  // MARK: - Chains
+
+  /// Has the engine begin with the descriptor at `first` of `submitted`, by StartDma; gate held.
+  ///
+  /// `dropChain` came before.
+  func startChain(at first: UInt32, upTo submitted: UInt32) throws(NetDmaError) {
+    progress.setChainBase(first)
+    try provider.startDma(
+      grant.context, descriptor: memory.address(of: first), count: Int(submitted &- first))
+    control.withLock { $0.hasChain = true }
+  }
+
+  /// The engine stands still and will not go on with its chain: what it said of that is void; gate
+  /// held.
+  func dropChain() {
+    memory.clearCompletion()
+    unsafe consumer.pointee.forgetWord()
+    control.withLock { $0.hasChain = false }
   }
 }

@@ -16,7 +16,7 @@ extension NetDmaInterface {
     do throws(NetDmaError) {
       switch try core.recover(cause) {
       case .running: return
-      case .deviceReset: try resetDevice(of: core)
+      case .deviceReset(let standsStill): try resetDevice(of: core, standsStill)
       case .providerFailed:
         throw .hardware(
           .deviceDead(
@@ -40,18 +40,19 @@ extension NetDmaInterface {
   }
 
   /// Resets the device under all its channels, and has each go on.
-  private func resetDevice(of stalled: NetDmaChannelCore) throws(NetDmaError) {
+  private func resetDevice(of core: NetDmaChannelCore, _ standsStill: Bool) throws(NetDmaError) {
+    let stalled = standsStill ? core : nil
     let handles = providers.withLock { table in
-      table.entries.values.first { $0.channels.contains(stalled.handle) }?.channels ?? []
+      table.entries.values.first { $0.channels.contains(core.handle) }?.channels ?? []
     }
     // One order for everybody: two channels that stand still do not wait for each other.
     let cores = handles.compactMap { channels.core($0) }.sorted { $0.handle.slot < $1.handle.slot }
     logger.warning(
       "device reset",
-      metadata: ["provider": "\(stalled.providerName)", "channels": "\(cores.count)"])
+      metadata: ["provider": "\(core.providerName)", "channels": "\(cores.count)"])
     try deviceResets.withLock { _ throws(NetDmaError) in
       try hold(cores[...], stalled: stalled) { () throws(NetDmaError) in
-        try stalled.provider.resetDevice()
+        try core.provider.resetDevice()
       }
     }
     for core in cores { tellClient(of: core) }
@@ -59,7 +60,7 @@ extension NetDmaInterface {
 
   /// Runs `body` while the gates of `cores` are held; then each channel goes on.
   private func hold(
-    _ cores: ArraySlice<NetDmaChannelCore>, stalled: NetDmaChannelCore,
+    _ cores: ArraySlice<NetDmaChannelCore>, stalled: NetDmaChannelCore?,
     _ body: () throws(NetDmaError) -> Void
   ) throws(NetDmaError) {
     guard let core = cores.first else { return try body() }

@@ -30,6 +30,18 @@ package struct RingConsumer: ~Copyable {
     return word
   }
 
+  /// The completion word unless all that it says was taken already: for control operations.
+  ///
+  /// A word that `peek` gave was taken with it, except one that says HALTED, which is left to the
+  /// recovery. Taking a word twice is not harmless: once `tail` has moved past its slot by other
+  /// means, it names a slot ahead of `tail` as soon as the ring is nearly full.
+  package mutating func takeWord() -> CompletionWord? {
+    let word = memory.loadCompletion()
+    if word.rawValue == lastWord, word.state != .halted { return nil }
+    lastWord = word.rawValue
+    return word
+  }
+
   /// Sees the next completion word as new whatever it says: after the engine was restarted.
   package mutating func forgetWord() { lastWord = 0 }
 

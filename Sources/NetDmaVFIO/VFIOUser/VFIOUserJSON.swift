@@ -4,8 +4,10 @@
 package indirect enum VFIOUserJSON: Hashable, Sendable {
   case null
   case bool(Bool)
-  /// A number without fraction or exponent that fits 64 bits; others are refused.
-  case number(Int64)
+  /// A whole number, cut to what 65 bits with a sign hold.
+  case number(Int128)
+  /// A number with a fraction or an exponent: nothing here wants its value.
+  case real
   case string(String)
   case array([VFIOUserJSON])
   case object([String: VFIOUserJSON])
@@ -94,19 +96,42 @@ package indirect enum VFIOUserJSON: Hashable, Sendable {
       return take("]") ? .array(elements) : nil
     }
 
-    mutating func number() -> VFIOUserJSON? {
+    /// The digits from here on, nil when there are none.
+    mutating func digits() -> ArraySlice<UInt8>? {
       let start = position
-      if current == UInt8(ascii: "-") { position += 1 }
-      let digits = position
       while let byte = current, (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte) {
         position += 1
       }
-      let count = position - digits
-      guard count > 0, count == 1 || bytes[digits] != UInt8(ascii: "0") else { return nil }
-      if let byte = current, byte == UInt8(ascii: ".") || byte | 0x20 == UInt8(ascii: "e") {
+      return position > start ? bytes[start..<position] : nil
+    }
+
+    mutating func number() -> VFIOUserJSON? {
+      let isNegative = current == UInt8(ascii: "-")
+      if isNegative { position += 1 }
+      guard let whole = digits(), whole.count == 1 || whole.first != UInt8(ascii: "0") else {
         return nil
       }
-      return Int64(String(decoding: bytes[start..<position], as: UTF8.self)).map { .number($0) }
+      var isReal = false
+      if current == UInt8(ascii: ".") {
+        position += 1
+        guard digits() != nil else { return nil }
+        isReal = true
+      }
+      if let byte = current, byte | 0x20 == UInt8(ascii: "e") {
+        position += 1
+        if let sign = current, sign == UInt8(ascii: "+") || sign == UInt8(ascii: "-") {
+          position += 1
+        }
+        guard digits() != nil else { return nil }
+        isReal = true
+      }
+      if isReal { return .real }
+      // Twenty digits hold every 64-bit number; more are beyond it anyway.
+      let value = whole.prefix(20).reduce(into: Int128(0)) { value, digit in
+        value = value * 10 + Int128(digit - UInt8(ascii: "0"))
+      }
+      let bounded = whole.count > 20 ? 1 << 64 : min(value, 1 << 64)
+      return .number(isNegative ? -bounded : bounded)
     }
 
     mutating func string() -> String? {
@@ -140,15 +165,23 @@ package indirect enum VFIOUserJSON: Hashable, Sendable {
       case UInt8(ascii: "r"): return "\r"
       case UInt8(ascii: "t"): return "\t"
       case UInt8(ascii: "u"):
-        guard position + 4 <= bytes.count,
-          let text = String(validating: bytes[position..<position + 4], as: UTF8.self),
-          text.allSatisfy(\.isHexDigit), let code = UInt32(text, radix: 16),
-          let scalar = Unicode.Scalar(code)
-        else { return nil }
-        position += 4
-        return String(Character(scalar))
+        guard let first = codeUnit() else { return nil }
+        if let scalar = Unicode.Scalar(first) { return String(Character(scalar)) }
+        // Beyond 16 bits: two escapes, the high surrogate first.
+        guard take("\\"), take("u"), let second = codeUnit() else { return nil }
+        return String(validating: [first, second], as: UTF16.self)
       default: return nil
       }
+    }
+
+    /// Four hexadecimal digits.
+    mutating func codeUnit() -> UInt16? {
+      guard position + 4 <= bytes.count,
+        let text = String(validating: bytes[position..<position + 4], as: UTF8.self),
+        text.allSatisfy(\.isHexDigit), let code = UInt16(text, radix: 16)
+      else { return nil }
+      position += 4
+      return code
     }
   }
 }
@@ -184,15 +217,16 @@ package struct VFIOUserCapabilities: Hashable, Sendable {
     self.init()
     guard let capabilities = document["capabilities"] else { return }
     guard case .object(let members) = capabilities else { return nil }
-    func number(_ key: String, _ range: ClosedRange<Int64>, _ standard: Int64) -> Int64? {
+    // What is offered beyond what can be meant is as good as no limit.
+    func number(_ key: String, from least: Int128, _ standard: Int128) -> Int128? {
       guard let value = members[key] else { return standard }
-      guard case .number(let number) = value, range.contains(number) else { return nil }
-      return number
+      guard case .number(let number) = value, number >= least else { return nil }
+      return min(number, 1 << 40)
     }
-    guard let descriptors = number("max_msg_fds", 0...4096, 1),
-      let transfer = number("max_data_xfer_size", 4096...(1 << 40), 1_048_576),
-      let mappings = number("max_dma_maps", 1...(1 << 40), 65535),
-      let pages = number("pgsizes", 4096...Int64.max, 4096), pages & 0xfff == 0
+    guard let descriptors = number("max_msg_fds", from: 0, 1),
+      let transfer = number("max_data_xfer_size", from: 1, 1_048_576),
+      let mappings = number("max_dma_maps", from: 1, 65535),
+      let pages = Self.pageSizes(members["pgsizes"])
     else { return nil }
     if let migration = members["migration"] {
       guard case .object(let details) = migration else { return nil }
@@ -206,7 +240,16 @@ package struct VFIOUserCapabilities: Hashable, Sendable {
     maximumDescriptors = Int(descriptors)
     maximumTransfer = Int(transfer)
     maximumMappings = Int(mappings)
-    pageSizes = UInt64(pages)
+    pageSizes = pages
+  }
+
+  /// A mask of page sizes: any 64 bits whose smallest page has 4 KiB or more.
+  private static func pageSizes(_ value: VFIOUserJSON?) -> UInt64? {
+    guard let value else { return 4096 }
+    guard case .number(let number) = value, let mask = UInt64(exactly: number),
+      mask & ~0xfff != 0
+    else { return nil }
+    return mask & ~0xfff
   }
 
   /// The JSON text with its NUL; short, because QEMU takes no reply longer than its own offer.

@@ -39,6 +39,9 @@ struct EmulateCommand: ParsableCommand {
     help: "Let clients map a page to ring doorbells in, which is polled, instead of by message.")
   var mapsDoorbells = false
 
+  @Flag(help: "Print one JSON object for each socket, when it is served.")
+  var json = false
+
   @OptionGroup var log: LogOptions
 
   func validate() throws {
@@ -60,14 +63,22 @@ struct EmulateCommand: ParsableCommand {
       let stop = try StopRequest()
       let logger = log.makeLogger()
       var servers: [VFIOUserServer] = []
-      for (path, profile) in zip(paths, try profiles()) {
+      let profiles = try profiles()
+      for (path, profile) in zip(paths, profiles) {
         servers.append(
           try VFIOUserServer(
             path: path, profile: profile, mapsDoorbells: mapsDoorbells, logger: logger))
       }
       var threads: [ServerThread] = []
       for server in servers { threads.append(try ServerThread(server)) }
-      for path in paths { print("serving \(path)") }
+      for (path, profile) in zip(paths, profiles) {
+        if json {
+          try JSONOutput.print(
+            ServedDevice(socket: path, profile: profile, mapsDoorbells: mapsDoorbells))
+        } else {
+          print("serving \(path)")
+        }
+      }
       flushOutput()
       stop.wait()
       for server in servers { server.stop() }

@@ -15,9 +15,9 @@ struct DeviceOptions: ParsableArguments {
     }
   }
 
-  /// Opens it.
-  func open(logger: Logger) throws -> any DeviceTransport {
-    try choice.open(logger: logger)
+  /// Opens it; a mock is made with `channels` channels.
+  func open(logger: Logger, channels: Int? = nil) throws -> any DeviceTransport {
+    try choice.open(logger: logger, channels: channels)
   }
 }
 
@@ -65,18 +65,19 @@ struct DeviceChoice: ParsableArguments {
   }
 
   /// What the device model is, as fast as this machine can.
-  private func profile() throws -> DeviceProfile {
-    try ModelChoice(name: model, hasRAID: hasRAID, fast: true).profile(function: 0)
+  private func profile(channels: Int? = nil) throws -> DeviceProfile {
+    try ModelChoice(name: model, hasRAID: hasRAID, channels: channels, timing: .fast)
+      .profile(function: 0)
   }
 
-  /// Opens it; without a choice the mock.
-  func open(logger: Logger) throws -> any DeviceTransport {
+  /// Opens it; without a choice the mock, which is made with `channels` channels.
+  func open(logger: Logger, channels: Int? = nil) throws -> any DeviceTransport {
     if let address = address.flatMap({ PCIAddress($0) }) {
       return try openKernelDevice(address: address, logger: logger)
     }
     if let socket {
       return try VFIOUserClient.connect(path: socket, timeout: .seconds(5), logger: logger)
     }
-    return try MockTransport(profile: try profile())
+    return try MockTransport(profile: try profile(channels: channels))
   }
 }

@@ -31,6 +31,7 @@ enum ExitStatus {
     case let error as SystemCallError: code(system: error)
     case OutputError.notOpened: cannotCreate
     case is OutputError: outputFailed
+    case is ChannelCountError: .validationFailure
     case BenchError.depthBeyondRing: .validationFailure
     case BenchError.tooFewChannels, BenchError.noFill: noDevice
     case BindError.noSuchUser: noUser
@@ -65,7 +66,7 @@ enum ExitStatus {
 
   private static func code(vfio error: VFIOError) -> ExitCode {
     switch error {
-    case .permissionDenied: notPermitted
+    case .permissionDenied, .lockedMemoryLimit: notPermitted
     case .system(_, let error): code(system: error)
     case .noSuchDevice, .noIOMMUGroup, .vfioMissing, .notBoundToVFIO, .groupNotViable, .busy,
       .unsupportedKernel, .noIOMMUMode, .noServer, .serverBusy, .disconnected,

@@ -24,6 +24,38 @@ struct DMAEngineTests {
     #expect(bytes[..<5000].allSatisfy { $0 == 0 } && bytes[6000...].allSatisfy { $0 == 0 })
   }
 
+  @Test("lengths that differ and ranges outside their buffers are refused with an error")
+  func badRanges() async throws {
+    let bench = try EngineBench()
+    let engine = bench.engine
+    let source = try engine.allocate(byteCount: 4096)
+    let target = try engine.allocate(byteCount: 4096)
+    func refusal(_ copy: () async throws -> Void) async -> NetDmaError? {
+      do { try await copy() } catch { return error as? NetDmaError }
+      return nil
+    }
+    var refusals: [NetDmaError?] = []
+    refusals.append(
+      await refusal {
+        try await engine.copy(from: source.slice(0..<8), to: target.slice(0..<9))
+      })
+    refusals.append(await refusal { try await engine.copy(from: source, 0..<4097, to: target) })
+    refusals.append(await refusal { try await engine.copy(from: source, -1..<4, to: target) })
+    refusals.append(
+      await refusal { try await engine.copy(from: source, 0..<8, to: target, at: 4089) })
+    refusals.append(
+      await refusal { try await engine.copy(from: source, 0..<8, to: target, at: .max) })
+    refusals.append(
+      await refusal { try await engine.copy(from: source, 0..<8, to: target, at: -1) })
+    for refusal in refusals {
+      guard case .invalidParameter(call: "copy", _) = refusal else {
+        Issue.record("not refused: \(String(describing: refusal))")
+        continue
+      }
+    }
+    #expect(engine.statistics.channels.submittedDescriptors == 0)
+  }
+
   @Test("many tasks share an engine, and its channels share the work", arguments: [1, 4])
   func manyTasks(channels: Int) async throws {
     let bench = try EngineBench(ModelConfiguration(channelCount: channels, timing: .fast))

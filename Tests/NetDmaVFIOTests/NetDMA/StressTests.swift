@@ -17,7 +17,7 @@ struct StressTests {
   @Test("every operation ends exactly once and memory is as predicted, whatever happens meanwhile")
   func everythingAtOnce() throws {
     var options = EngineBench.options(watchdog: .milliseconds(500))
-    options.ringCapacity = 256
+    options.ringCapacity = 64
     let bench = try EngineBench(
       ModelConfiguration(channelCount: 4, timing: .fast), bytes: 8 << 20, options: options)
     let target = bench.memory.targetIOVA
