@@ -129,7 +129,7 @@ struct BenchCommand: ParsableCommand {
       try jsonOutput?.replace(with: JSONOutput.text(BenchReport(summary)) + "\n")
       try csvOutput?.replace(with: BenchCSV(summary: summary).text)
       try reportOutput?.replace(
-        with: BenchHTML(summary: summary, command: CommandLine.arguments).text)
+        with: BenchHTML(summary: summary, arguments: Array(CommandLine.arguments.dropFirst())).text)
       if json {
         try JSONOutput.print(BenchReport(summary))
       } else if ![jsonFile, csvFile, reportFile].contains("-") {

@@ -9,7 +9,7 @@ struct BenchRunner {
   let options: BenchOptions
 
   /// What there is when a run ends, however it does.
-  struct Outcome {
+  struct Outcome: Sendable {
     var results: [BenchResult] = []
     /// What ended it before its time.
     var failure: (any Error)?

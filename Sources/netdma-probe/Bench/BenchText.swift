@@ -23,7 +23,7 @@ struct BenchText {
         + "\(device.channels) channel\(device.channels == 1 ? "" : "s")",
       "machine:  \(summary.machine.words)",
       "measured: \(summary.mode.words), \(summary.options.words)",
-      "          latency from the doorbell until the end is seen; CPU time of this process",
+      "          latency from doorbell to completion; CPU time of this process",
     ]
     if summary.isMock {
       lines.append(
@@ -48,14 +48,14 @@ struct BenchText {
       Column(heading: axis == .channels ? "chans" : axis.rawValue) { result in
         axis == .size ? compactByteCount(result.point.size) : "\(result.point[axis])"
       },
-      Column(heading: "GB/s") { significant($0.gigabytesPerSecond, limit: 3) },
-      Column(heading: "Mops/s") { significant($0.measurement.rate / 1e6, limit: 3) },
+      Column(heading: "GB/s") { significant($0.gigabytesPerSecond, limit: 4) },
+      Column(heading: "op/s") { scaled($0.measurement.rate) },
       Column(heading: "p50") { shortDuration(Double($0.measurement.latency.p50)) },
       Column(heading: "p99") { shortDuration(Double($0.measurement.latency.p99)) },
       Column(heading: "p99.9") { shortDuration(Double($0.measurement.latency.p999)) },
       Column(heading: "max") { shortDuration(Double($0.measurement.latency.max)) },
       Column(heading: "CPU/op") { shortDuration($0.measurement.cpuPerOperation) },
-      Column(heading: "s/GB") { significant($0.cpuPerGigabyte, limit: 3) },
+      Column(heading: "CPU/GB") { shortDuration($0.cpuPerGigabyte * 1e9) },
     ]
     if summary.mode != .poll {
       columns.append(
@@ -69,8 +69,8 @@ struct BenchText {
           result.baselineGigabytesPerSecond.map { significant($0, limit: 3) } ?? "-"
         })
       columns.append(
-        Column(heading: "s/GB", isCPU: true) { result in
-          result.baselineCPUPerGigabyte.map { significant($0, limit: 3) } ?? "-"
+        Column(heading: "CPU/GB", isCPU: true) { result in
+          result.baselineCPUPerGigabyte.map { shortDuration($0 * 1e9) } ?? "-"
         })
     }
     return columns

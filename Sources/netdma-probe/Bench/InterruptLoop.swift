@@ -28,7 +28,7 @@ struct InterruptLoop: ChannelLoop, ~Copyable {
     while true {
       // The token of an operation is the time of its submission.
       var now = Deadline.now()
-      if window.isOver(at: now) { isOpen = false }
+      if ended > 0, window.isOver(at: now) { isOpen = false }
       while isOpen, started < limit, started - ended + batch <= depth {
         let before = started
         for _ in 0..<min(batch, limit - started) {

@@ -6,21 +6,40 @@ import Glibc
 /// `limit` decimals.
 func significant(_ value: Double, limit: Int = 6) -> String {
   guard value.isFinite, value > 0 else { return "0" }
-  let magnitude = Int(floor(log10(value)))
-  let decimals = min(limit, max(0, 2 - magnitude))
-  let scale = pow(10, Double(decimals))
+  var decimals = min(limit, max(0, 2 - Int(floor(log10(value)))))
+  func rounded() -> Double { (value * pow(10, Double(decimals))).rounded() }
+  // 0.9996 has a digit more when it is rounded.
+  if decimals > 0, rounded() >= 1000 { decimals -= 1 }
   // Too large for an integer is too large for a measurement.
-  guard let scaled = Int(exactly: (value * scale).rounded()) else { return "0" }
-  guard decimals > 0 else { return "\(scaled)" }
-  let unit = Int(scale)
-  let fraction = String(scaled % unit)
-  return "\(scaled / unit)." + String(repeating: "0", count: decimals - fraction.count) + fraction
+  guard let digits = Int(exactly: rounded()) else { return "0" }
+  guard decimals > 0 else { return "\(digits)" }
+  let unit = Int(pow(10, Double(decimals)))
+  let fraction = String(digits % unit)
+  return "\(digits / unit)." + String(repeating: "0", count: decimals - fraction.count) + fraction
+}
+
+/// "850", "41.7K", "1.40M": three significant digits of a count or rate, in powers of 1000.
+func scaled(_ value: Double) -> String {
+  for (unit, size) in [("G", 1e9), ("M", 1e6), ("K", 1e3)] where value >= size * 0.9995 {
+    return significant(value / size) + unit
+  }
+  return significant(value, limit: 1)
+}
+
+/// The same without zeros at the end: "0.001", "10", "2.5".
+func plain(_ value: Double) -> String {
+  let text = significant(value)
+  guard text.contains(".") else { return text }
+  let digits = text.reversed().drop { $0 == "0" }
+  return String((digits.first == "." ? digits.dropFirst() : digits).reversed())
 }
 
 /// "850ns", "1.23us", "12.3ms": three significant digits.
-func shortDuration(_ nanoseconds: Double, separator: String = "") -> String {
+func shortDuration(
+  _ nanoseconds: Double, separator: String = "", number: (Double) -> String = { significant($0) }
+) -> String {
   for (unit, size) in [("s", 1e9), ("ms", 1e6), ("us", 1e3)] where nanoseconds >= size * 0.9995 {
-    return significant(nanoseconds / size) + separator + unit
+    return number(nanoseconds / size) + separator + unit
   }
   return significant(nanoseconds, limit: 1) + separator + "ns"
 }

@@ -63,34 +63,43 @@ struct BenchRunnerTests {
     return engine
   }
 
+  /// On a thread that may block: the ones that tests run on are those that async calls need.
   private func run(
     _ engine: DMAEngine, _ mode: BenchPoint.Mode, sizes: [Int] = [1, 4096], depths: [Int] = [4],
     batches: [Int]? = nil, channels: [Int]? = nil, verifies: Bool = false,
     isStopped: @escaping @Sendable () -> Bool = { false }
-  ) -> BenchRunner.Outcome {
+  ) async throws -> BenchRunner.Outcome {
     var request = BenchPlan.Request()
     request.mode = mode
     request.sizes = sizes
     request.depths = depths
     request.batches = batches
     request.channels = channels
+    let plan = BenchPlan(request, deviceChannels: engine.device.channelCount)
     var options = BenchOptions()
     options.duration = .milliseconds(5)
     options.verifies = verifies
-    return BenchRunner(
-      engine: engine, plan: BenchPlan(request, deviceChannels: engine.device.channelCount),
-      options: options
-    ).run(isStopped: isStopped, progress: { _ in })
+    return try await withCheckedThrowingContinuation { continuation in
+      do {
+        try PinnedThread(name: "bench-test") { [options] _ in
+          continuation.resume(
+            returning: BenchRunner(engine: engine, plan: plan, options: options)
+              .run(isStopped: isStopped, progress: { _ in }))
+        }.detach()
+      } catch {
+        continuation.resume(throwing: error)
+      }
+    }
   }
 
   @Test(
     "each way of completion is measured, every operation ended and was compared",
     arguments: BenchPoint.Mode.allCases)
-  func modes(_ mode: BenchPoint.Mode) throws {
+  func modes(_ mode: BenchPoint.Mode) async throws {
     let engine = try engine(mode)
     // Longer than the engine's limit for one descriptor, too.
     let long = engine.device.maximumTransferSize * 2 + 1
-    let outcome = run(engine, mode, sizes: [1, 4096, long], verifies: true)
+    let outcome = try await run(engine, mode, sizes: [1, 4096, long], verifies: true)
     #expect(outcome.failure == nil)
     #expect(outcome.results.count == 3)
     for result in outcome.results {
@@ -115,18 +124,18 @@ struct BenchRunnerTests {
   }
 
   @Test("a batch has one doorbell", arguments: [BenchPoint.Mode.poll, .interrupt])
-  func batches(_ mode: BenchPoint.Mode) throws {
+  func batches(_ mode: BenchPoint.Mode) async throws {
     let engine = try engine(mode)
-    let outcome = run(engine, mode, sizes: [64], depths: [32], batches: [8])
+    let outcome = try await run(engine, mode, sizes: [64], depths: [32], batches: [8])
     let measurement = try #require(outcome.results.first).measurement
     #expect(measurement.doorbells * 8 == measurement.descriptors)
     try engine.close()
   }
 
   @Test("channels are measured together", arguments: [BenchPoint.Mode.poll, .interrupt])
-  func channels(_ mode: BenchPoint.Mode) throws {
+  func channels(_ mode: BenchPoint.Mode) async throws {
     let engine = try engine(mode, channels: 3)
-    let outcome = run(engine, mode, sizes: [64], channels: [1, 3], verifies: true)
+    let outcome = try await run(engine, mode, sizes: [64], channels: [1, 3], verifies: true)
     #expect(outcome.failure == nil)
     #expect(outcome.results.map(\.point.channels) == [1, 3])
     #expect(outcome.results.allSatisfy { $0.measurement.check.mismatches == 0 })
@@ -134,9 +143,9 @@ struct BenchRunnerTests {
   }
 
   @Test("one wrong byte is found with --verify", arguments: BenchPoint.Mode.allCases)
-  func wrongByte(_ mode: BenchPoint.Mode) throws {
+  func wrongByte(_ mode: BenchPoint.Mode) async throws {
     let engine = try engine(mode, wrongLength: 4096)
-    let outcome = run(engine, mode, sizes: [64, 4096], verifies: true)
+    let outcome = try await run(engine, mode, sizes: [64, 4096], verifies: true)
     // What came before it is told.
     #expect(outcome.results.first?.measurement.check.mismatches == 0)
     guard case BenchError.mismatches(_, let count, let first) = try #require(outcome.failure)
@@ -152,10 +161,12 @@ struct BenchRunnerTests {
   @Test(
     "an operation that fails ends the run with its error and what was measured before",
     arguments: BenchPoint.Mode.allCases)
-  func failure(_ mode: BenchPoint.Mode) throws {
-    let rule = FaultPlan.Rule(.error(bit: 2), on: .probability(1), limit: 1)
+  func failure(_ mode: BenchPoint.Mode) async throws {
+    // The channel's first null, four operations around once, and then the measured ones, of which
+    // there are at least as many as the depth.
+    let rule = FaultPlan.Rule(.error(bit: 2), on: .descriptor(6), limit: 1)
     let engine = try engine(mode, faults: FaultPlan(rules: [rule]))
-    let outcome = run(engine, mode)
+    let outcome = try await run(engine, mode)
     guard case BenchError.operationFailed(let point, _) = try #require(outcome.failure) else {
       Issue.record("\(String(describing: outcome.failure))")
       return
@@ -163,18 +174,18 @@ struct BenchRunnerTests {
     #expect(point.size == 1)
     #expect(outcome.results.isEmpty)
     // The channel was recovered, and the engine goes on.
-    let next = run(engine, mode)
+    let next = try await run(engine, mode)
     #expect(next.failure == nil)
     #expect(next.results.count == 2)
     try engine.close()
   }
 
   @Test("a stop ends the run with what there is", arguments: BenchPoint.Mode.allCases)
-  func stop(_ mode: BenchPoint.Mode) throws {
+  func stop(_ mode: BenchPoint.Mode) async throws {
     let engine = try engine(mode)
     let questions = Questions()
     // Asked at least once for each point, so that not all of a hundred are measured.
-    let outcome = run(
+    let outcome = try await run(
       engine, mode, sizes: [64], depths: Array(1...100), isStopped: { questions.count() > 50 })
     #expect(outcome.wasStopped)
     #expect(outcome.failure == nil)

@@ -55,7 +55,7 @@ struct BenchCharts {
         yTitle: "\(unit), logarithmic",
         x: .doublings(lines.flatMap { $0.points.map(\.x) }) {
           compactByteCount(Int($0))
-        }, y: .decades(lines.flatMap { $0.points.map(\.y) }) { significant($0) }, lines: lines,
+        }, y: .decades(lines.flatMap { $0.points.map(\.y) }) { plain($0) }, lines: lines,
         marks: (comparison?.breakEven.size).map {
           [.init(x: $0, label: "break-even \(approximateByteCount($0))")]
         } ?? [])
@@ -98,8 +98,9 @@ struct BenchCharts {
         description: description(lines, nil), xTitle: "operations in flight",
         yTitle: "time from doorbell to end, logarithmic",
         x: .doublings(group.map { Double($0.point.depth) }) { "\(Int($0))" },
-        y: .decades(lines.flatMap { $0.points.map(\.y) }) { shortDuration($0, separator: " ") },
-        lines: lines)
+        y: .decades(lines.flatMap { $0.points.map(\.y) }) {
+          shortDuration($0, separator: " ", number: plain)
+        }, lines: lines)
       return Figure(
         chart: chart, headings: ["depth"] + names,
         rows: group.map { result in
@@ -124,7 +125,7 @@ struct BenchCharts {
         description: description([line], nil), xTitle: "operations with one doorbell",
         yTitle: "million operations a second",
         x: .doublings(group.map { Double($0.point.batch) }) { "\(Int($0))" },
-        y: .linear(line.points.map(\.y)) { significant($0) }, lines: [line])
+        y: .linear(line.points.map(\.y)) { plain($0) }, lines: [line])
       return Figure(
         chart: chart, headings: ["batch", "Mops/s", "CPU time per operation"],
         rows: group.map { result in
@@ -147,17 +148,17 @@ struct BenchCharts {
           name: "DMA", kind: .first,
           points: group.map { (Double($0.point.channels), $0.gigabytesPerSecond) }),
         LineChart.Line(
-          name: "proportional", kind: .ideal,
+          name: "linear", kind: .ideal,
           points: group.map { (Double($0.point.channels), each * Double($0.point.channels)) }),
       ]
       let what = first.point.words(without: [.channels])
       let chart = LineChart(
         id: "channels-\(number)", title: "Throughput against channels: \(what)",
         description: description(lines, nil), xTitle: "channels, each with a thread",
-        yTitle: "GB/s", x: .linear(group.map { Double($0.point.channels) }) { significant($0) },
-        y: .linear(lines.flatMap { $0.points.map(\.y) }) { significant($0) }, lines: lines)
+        yTitle: "GB/s", x: .linear(group.map { Double($0.point.channels) }) { plain($0) },
+        y: .linear(lines.flatMap { $0.points.map(\.y) }) { plain($0) }, lines: lines)
       return Figure(
-        chart: chart, headings: ["channels", "GB/s", "of proportional"],
+        chart: chart, headings: ["channels", "GB/s", "of linear"],
         rows: group.map { result in
           let ideal = each * Double(result.point.channels)
           return [

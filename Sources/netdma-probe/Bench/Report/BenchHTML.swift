@@ -5,8 +5,8 @@ import NetDmaVFIO
 /// What `bench --report` writes: one file that needs no other and no network.
 struct BenchHTML {
   let summary: BenchSummary
-  /// The words of the command that made it.
-  let command: [String]
+  /// What followed the program's name when it was made.
+  let arguments: [String]
 
   var text: String {
     let device = summary.device
@@ -92,7 +92,7 @@ struct BenchHTML {
     let list = entries.map {
       "<dt>\(Markup.escaped($0.0))</dt><dd>\(Markup.escaped($0.1))</dd>"
     }
-    let line = command.map(Self.quoted).joined(separator: " ")
+    let line = (["netdma-probe"] + arguments).map(Self.quoted).joined(separator: " ")
     return """
       <dl>
       \(list.joined(separator: "\n"))

@@ -41,7 +41,7 @@ struct LineChart: Sendable {
   private static let right = 110.0
   private static let top = 34.0
   private static let bottom = 50.0
-  private static let lineHeight = 15.0
+  private static let lineHeight = 17.0
 
   var svg: String {
     var parts = [grid]

@@ -37,7 +37,7 @@ enum ReportStyle {
     code { font: .9em ui-monospace, "Liberation Mono", "DejaVu Sans Mono", monospace; }
     figure { margin: .75rem 0; }
     .wide { overflow-x: auto; }
-    svg { display: block; width: 100%; min-width: 34rem; height: auto; }
+    svg { display: block; width: 100%; height: auto; }
     svg text { fill: var(--text); font-size: 12.5px; font-family: inherit; }
     svg .tick { fill: var(--faint); }
     svg .axis { fill: var(--faint); }
@@ -67,6 +67,9 @@ enum ReportStyle {
     thead th { font-weight: 600; vertical-align: bottom; white-space: normal; }
     tbody th { font-weight: 400; }
     th:first-child, td:first-child { padding-left: 0; }
+    @media (max-width: 40rem) {
+      svg text { font-size: 17px; }
+    }
     @media print {
       :root {
         color-scheme: light;
@@ -76,10 +79,11 @@ enum ReportStyle {
       @page { margin: 15mm; }
       body { max-width: none; padding: 0; font-size: 10.5pt; }
       h2, h3, caption { break-after: avoid; }
-      figure, tr, .answer { break-inside: avoid; }
+      svg, tr, .answer { break-inside: avoid; }
       thead { display: table-header-group; }
       .wide { overflow: visible; }
-      svg { min-width: 0; }
+      svg { max-width: 15cm; }
+      svg text { font-size: 12.5px; }
       table { font-size: 8pt; }
       th, td { padding: .1rem .35rem; }
     }
