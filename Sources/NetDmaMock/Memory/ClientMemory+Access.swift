@@ -165,6 +165,15 @@ extension ClientMemory {
         file.pointer(offset + (address - window.first)), value.littleEndian)
       return
     }
+    if case .client = window.backing {
+      // The caller holds a lock that whoever receives the client's answer may want.
+      let bytes = (0..<8).map { UInt8(truncatingIfNeeded: value >> UInt64(8 * $0)) }
+      hasRemoteStores.store(true, ordering: .relaxed)
+      guard client?.post(address, bytes) ?? false else {
+        throw BusFault(address: address, direction: .write)
+      }
+      return
+    }
     var word = value.littleEndian
     netdma_fence_release()
     try unsafe withUnsafeBytes(of: &word) { (bytes) throws(BusFault) in
@@ -172,4 +181,13 @@ extension ClientMemory {
       try unsafe put(window, address, base, 8)
     }
   }
+
+  /// Waits for the client's answers to stores by message, which it makes in order.
+  public func settleStores() {
+    guard hasRemoteStores.load(ordering: .relaxed) else { return }
+    client?.settle()
+  }
+
+  /// The client cannot answer while it waits for the reset.
+  public func abandonWaits() { client?.abandon() }
 }

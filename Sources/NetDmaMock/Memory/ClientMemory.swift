@@ -74,6 +74,8 @@ public final class ClientMemory: BusMemory {
   private let limit: Int
   /// Reads or writes client memory by message; set while a client is connected.
   private let remote = Mutex<(any RemoteMemory)?>(nil)
+  /// Something was stored by message.
+  let hasRemoteStores = Atomic<Bool>(false)
 
   /// Files that one client may share at a time.
   private static let maximumFiles = 256
@@ -241,6 +243,12 @@ protocol RemoteMemory: AnyObject, Sendable {
   func read(_ address: UInt64, _ count: Int) -> [UInt8]?
   /// False when the client refused or is gone.
   func write(_ address: UInt64, _ bytes: [UInt8]) -> Bool
+  /// Writes without waiting for the client's answer; false when it is gone.
+  func post(_ address: UInt64, _ bytes: [UInt8]) -> Bool
+  /// Waits until everything that was posted is answered, or the client has had its time.
+  func settle()
+  /// Whoever waits for an answer now gets none.
+  func abandon()
 }
 
 extension Array {

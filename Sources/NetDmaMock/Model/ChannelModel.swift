@@ -200,6 +200,8 @@ final class ChannelModel: Sendable {
         if let time = pacer.end(of: result) { pause(until: time, epoch: job.epoch) }
         outcome = result
       case .signal:
+        // An interrupt must not overtake the word that it is about.
+        memory.settleStores()
         function.raise(channel: index)
       case .sleep(let time):
         pacer.idle()

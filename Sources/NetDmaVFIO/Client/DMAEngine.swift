@@ -18,8 +18,10 @@ public final class DMAEngine: Sendable {
   public struct Options: Sendable {
     /// Descriptors in each channel's ring, 8 to 32,768.
     public var ringCapacity = 1024
-    /// Whether vectors are connected; without, channels are polled.
+    /// Whether interrupts are connected; without, channels are polled.
     public var usesInterrupts = true
+    /// The only kind of interrupt to use (`.msix`, `.msi` or `.intx`), nil for the best there is.
+    public var interruptKind: IRQIndex?
     /// Which async copies the CPU makes itself.
     public var copyPolicy = CopyPolicy.engineOnly
     /// The interface's limits and times.
@@ -75,7 +77,8 @@ public final class DMAEngine: Sendable {
       device: device, interface: interface, dispatcher: dispatcher, logger: logger)
     provider = try interface.registerProvider(ioat, characteristics: ioat.characteristics)
     do throws(NetDmaError) {
-      try ioat.start(as: provider, usesInterrupts: options.usesInterrupts)
+      try ioat.start(
+        as: provider, usesInterrupts: options.usesInterrupts, by: options.interruptKind)
       try interface.startProvider(provider, attributes: ioat.attributes)
     } catch {
       ioat.stop()

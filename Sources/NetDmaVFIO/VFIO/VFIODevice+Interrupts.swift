@@ -104,6 +104,12 @@ extension VFIODevice {
     try set(&request)
   }
 
+  /// Unmasks the pin: DATA_NONE | ACTION_UNMASK.
+  package borrowing func unmaskPin() throws(VFIOError) {
+    var request = Self.irqSet(flags: 0x11, .intx, start: 0, count: 1)
+    try set(&request)
+  }
+
   private borrowing func set(_ request: inout [UInt8]) throws(VFIOError) {
     do throws(SystemCallError) {
       try file.call(.setIRQs, bytes: &request)

@@ -168,6 +168,9 @@ public final class VFIOKernelTransport: DeviceTransport {
     try device.trigger(index, vector: vector)
   }
 
+  /// Unmasks the pin.
+  public func unmaskPin() throws(VFIOError) { try device.unmaskPin() }
+
   /// Resets the function; bus mastering is off and no vector connected afterwards, DMA mappings and
   /// the error and request notifiers stay.
   public func reset() throws(VFIOError) {

@@ -259,6 +259,12 @@ public final class VFIOUserClient: DeviceTransport {
       index, VFIOUser.irqDataNone | VFIOUser.irqActionTrigger, start: vector, count: 1)
   }
 
+  /// DEVICE_SET_IRQS that unmasks the pin.
+  public func unmaskPin() throws(VFIOError) {
+    try setIRQs(
+      .intx, VFIOUser.irqDataNone | VFIOUser.irqActionUnmask, start: 0, count: 1)
+  }
+
   /// DEVICE_RESET.
   public func reset() throws(VFIOError) {
     step("resetting the function")

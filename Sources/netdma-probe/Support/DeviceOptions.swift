@@ -69,7 +69,7 @@ struct DeviceChoice: ParsableArguments {
 
   /// What the device model is, as fast as this machine can.
   private func profile(channels: Int? = nil) throws -> DeviceProfile {
-    try ModelChoice(name: model, hasRAID: hasRAID, channels: channels, fast: true)
+    try ModelChoice(name: model, hasRAID: hasRAID, channels: channels, timing: .fast)
       .profile(function: 0)
   }
 

@@ -38,8 +38,7 @@ struct ModelOptions: ParsableArguments {
       valueName: "list"))
   var capabilities: String?
 
-  @Flag(help: "As fast as this machine can, instead of like a Skylake channel.")
-  var fast = false
+  @OptionGroup var timing: TimingOptions
 
   /// Function `function` of as many chips as it takes.
   ///
@@ -47,7 +46,7 @@ struct ModelOptions: ParsableArguments {
   func profile(function: Int) throws -> DeviceProfile {
     try ModelChoice(
       name: name, hasRAID: hasRAID, deviceID: deviceID.map(Self.identifier), channels: channels,
-      cbVersion: cbVersion.map(Self.version), capabilities: capabilities, fast: fast
+      cbVersion: cbVersion.map(Self.version), capabilities: capabilities, timing: timing.timing
     ).profile(function: function)
   }
 
@@ -78,7 +77,7 @@ struct ModelChoice {
   var channels: Int?
   var cbVersion: UInt8?
   var capabilities: String?
-  var fast = false
+  var timing = EngineTiming.skylake
 
   /// Function `function` of as many chips as it takes.
   ///
@@ -97,7 +96,7 @@ struct ModelChoice {
     options.channels = channels
     options.cbVersion = cbVersion
     if let capabilities { options.capabilities = try DMACapabilities(parsing: capabilities) }
-    options.timing = fast ? .fast : .skylake
+    options.timing = timing
     if name == nil, let deviceID, let count = DeviceProfile.functionCount(deviceID: deviceID) {
       options.function = function % count
       return try DeviceProfile(deviceID: deviceID, options: options)
