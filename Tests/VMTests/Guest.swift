@@ -125,11 +125,11 @@ struct Guest {
   /// Seconds for the whole run: emulated processors are slow, other tests may run besides.
   var timeout = 300
 
-  private static let package = URL(fileURLWithPath: #filePath)
+  static let package = URL(fileURLWithPath: #filePath)
     .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
 
   /// The program under test: $NETDMA_PROBE, else the one that was built with these tests.
-  private static func probe() throws -> URL {
+  static func probe() throws -> URL {
     if let path = ProcessInfo.processInfo.environment["NETDMA_PROBE"] {
       return URL(fileURLWithPath: path)
     }

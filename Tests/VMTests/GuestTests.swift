@@ -9,10 +9,11 @@ struct GuestTests {
   @Test("our driver copies over the kernel's VFIO on two functions, with interrupts and polled")
   func verify() throws {
     let run = try Guest(
-      scenario: "verify-vfio", models: [Model(functions: 2)], environment: ["COUNT": "200"]
+      scenario: "verify-vfio", models: [Model(functions: 2)],
+      environment: ["COUNT": "200", "KINDS": "msix intx"]
     ).run()
     let reports = run.objects.filter { $0["command"] as? String == "verify" }
-    #expect(reports.count == 6)
+    #expect(reports.count == 8)
     for report in reports {
       let faults = report["faultsInjected"] as? Int ?? -1
       #expect(report["transport"] as? String == "vfio")
@@ -28,6 +29,8 @@ struct GuestTests {
     // Copies that the virtual IOMMU refused, by interrupt and polled.
     #expect(reports.filter { $0["faultsInjected"] as? Int ?? 0 >= 6 }.count == 2)
     #expect(run.evidence("faults") != nil && run.evidence("faults-poll") != nil)
+    for kind in ["msix", "intx"] { #expect(run.evidence("verify-\(kind)") != nil) }
+    #expect(reports.filter { $0["interruptKind"] as? String == "INTx" }.count == 1)
     let devices = Set(reports.compactMap { $0["device"] as? String })
     #expect(devices.count == 2)
     for device in devices {
