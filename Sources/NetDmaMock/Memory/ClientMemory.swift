@@ -66,7 +66,7 @@ public final class ClientMemory: BusMemory {
     /// the table then, and must find them.
     func joined(with next: Window) -> Window? {
       guard last < next.first, next.first - last == 1, permissions == next.permissions,
-        users.load(ordering: .acquiring) == 0, next.users.load(ordering: .acquiring) == 0
+        users.isUnused, next.users.isUnused
       else { return nil }
       switch (backing, next.backing) {
       case (.client, .client): break
