@@ -19,6 +19,8 @@ struct JSONSchemaTests {
     ["verify", "--mock", "--count", "20", "--max-size", "4096"],
     ["verify", "--mock", "--count", "20", "--max-size", "4096", "--poll"],
     ["conformance", "--mock"],
+    ["bench", "--mock", "--sizes", "64,64K", "--duration", "0.01", "--verify"],
+    ["bench", "--mock", "--sizes", "4K", "--duration", "0.01", "--no-compare-cpu"],
   ]
 
   @Test(

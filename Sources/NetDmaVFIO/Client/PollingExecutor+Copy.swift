@@ -7,11 +7,12 @@ extension PollingExecutor {
   /// until the engine no longer touches the memory. The buffers must live until then; the form that
   /// takes buffers sees to that. The engine makes every copy, whatever the engine's copy policy says.
   /// - Throws: `DMAOperationError` when the copy failed or was aborted; `NetDmaError` when the channel is
-  ///   gone, `.wrongState` when the scope of the executor has ended.
+  ///   gone, `.invalidParameter` when the lengths differ, `.wrongState` when the scope of the executor
+  ///   has ended.
   public nonisolated(nonsending) func copy(
     from source: DMASlice, to destination: DMASlice
   ) async throws {
-    precondition(source.count == destination.count, "source and destination differ in length")
+    try CopySides.check(source, destination)
     if source.count <= longest {
       return try await perform(.copy(from: source, to: destination))
     }
@@ -25,14 +26,13 @@ extension PollingExecutor {
 
   /// Copies `range` of `source`, all of it by default, to `destination` from `offset` on.
   ///
-  /// Both ranges lie within their buffers, else this traps. As the other form otherwise.
+  /// As the other form; `.invalidParameter` too when a range does not lie within its buffer.
   public nonisolated(nonsending) func copy(
     from source: borrowing DMABuffer, _ range: Range<Int>? = nil,
     to destination: borrowing DMABuffer, at offset: Int = 0
   ) async throws {
-    let range = range ?? 0..<source.count
-    try await copy(
-      from: source.slice(range), to: destination.slice(offset..<offset + range.count))
+    let sides = try CopySides.slices(of: source, range, to: destination, at: offset)
+    try await copy(from: sides.source, to: sides.destination)
   }
 
   /// Fills `destination` with the eight bytes of `pattern`, least significant first, over and over.
