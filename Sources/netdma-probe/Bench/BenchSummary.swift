@@ -14,6 +14,8 @@ struct BenchSummary: Sendable {
     var channels: Int
     var maximumTransferSize: Int
     var numaNode: Int?
+    /// How interrupts came, nil when none were taken.
+    var interruptKind: String?
   }
 
   /// Where engine and CPU break even, for points that differ in size only.
@@ -135,5 +137,6 @@ extension BenchSummary.Device {
     channels = device.channelCount
     maximumTransferSize = device.maximumTransferSize
     numaNode = device.transport.numaNode
+    interruptKind = device.interruptStyle?.name
   }
 }

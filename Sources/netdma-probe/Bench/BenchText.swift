@@ -22,7 +22,7 @@ struct BenchText {
       "device:   \(device.name) (\(device.transport.rawValue)), CB \(device.cbVersion), "
         + "\(device.channels) channel\(device.channels == 1 ? "" : "s")",
       "machine:  \(summary.machine.words)",
-      "measured: \(summary.mode.words), \(summary.options.words)",
+      "measured: \(summary.mode.words)\(kind), \(summary.options.words)",
       "          latency from doorbell to completion; CPU time of this process",
     ]
     if summary.isMock {
@@ -33,6 +33,8 @@ struct BenchText {
     if summary.wasStopped { lines.append("stopped:  not all points were measured") }
     return lines.joined(separator: "\n")
   }
+
+  private var kind: String { summary.device.interruptKind.map { " (\($0))" } ?? "" }
 
   // MARK: - Figures
 
