@@ -33,9 +33,15 @@ vm: build ## Boot a guest with the emulated engine, and copy there over the kern
 test: prepare ## Check everything: format, unit tests, two processes, guests with Linux's own drivers
 	@Scripts/test.sh
 
+.PHONY: bench
+bench: ## Measure every row of docs/performance.md; writes bench-results.json
+	@Scripts/prepare.sh valgrind
+	@Scripts/build.sh
+	@Scripts/bench.sh
+
 .PHONY: format
 format: ## Format the sources as CI wants them
-	@swift format format --in-place --recursive Sources Tests Examples Package.swift
+	@swift format format --in-place --recursive Sources Tests Examples Benchmarks/Sources Package.swift Benchmarks/Package.swift
 
 .PHONY: docs
 docs: prepare ## Build the library's documentation, as .build/docs
@@ -52,4 +58,4 @@ uninstall: ## Remove what install installed
 
 .PHONY: clean
 clean: ## Remove what was built; not the guests' cache (~/.cache/netdma-vfio)
-	@rm -rf .build
+	@rm -rf .build Benchmarks/.build bench-results.json

@@ -123,7 +123,10 @@ let package = Package(
       swiftSettings: testing),
     .testTarget(
       name: "NetDmaProbeTests",
-      dependencies: ["netdma-probe", "NetDmaVFIO", "NetDmaMock", "TestSupport"],
+      dependencies: [
+        "netdma-probe", "NetDmaVFIO", "NetDmaMock", "TestSupport",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
       exclude: ["Golden"],
       swiftSettings: testing),
     .testTarget(

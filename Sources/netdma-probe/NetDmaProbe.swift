@@ -8,6 +8,8 @@ import Glibc
 struct NetDmaProbe: ParsableCommand {
   /// What `--version` prints.
   static let version = "0.1.0"
+  /// When that version was made; the manual page says so.
+  static let versionDate = "2026-11-25"
 
   static let configuration = CommandConfiguration(
     commandName: "netdma-probe",

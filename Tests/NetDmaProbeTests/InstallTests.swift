@@ -119,6 +119,8 @@ struct InstallTests {
         }
       }
     }
+    // What an option takes is offered too.
+    for text in completions { #expect(text.contains("sandy-bridge")) }
     for section in ["EXIT STATUS", "ENVIRONMENT", "FILES", "EXAMPLES", "SEE ALSO"] {
       #expect(page.contains(".SH \"\(section)\""))
     }

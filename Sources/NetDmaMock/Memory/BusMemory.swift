@@ -41,6 +41,9 @@ public protocol BusMemory: AnyObject, Sendable {
   func settleStores()
   /// Accesses under way that wait for somebody's answer fail now: the function is being reset.
   func abandonWaits()
+  /// The memory around `address`, for plain loads and stores as long as the result lives; an empty one
+  /// where these do not reach, and then the calls above still may.
+  func direct(_ address: UInt64, _ direction: BusFault.Direction) -> DirectSpan
 }
 
 extension BusMemory {
@@ -48,6 +51,10 @@ extension BusMemory {
   public func settleStores() {}
   /// As `settleStores`.
   public func abandonWaits() {}
+  /// Nothing: every access is a call.
+  public func direct(_ address: UInt64, _ direction: BusFault.Direction) -> DirectSpan {
+    DirectSpan()
+  }
 }
 
 /// Where a device's interrupts go.

@@ -152,6 +152,21 @@ extension ClientMemory {
     try unsafe body(buffer)
   }
 
+  /// The window that `address` lies in, unless its file is guarded or the client's own.
+  public func direct(_ address: UInt64, _ direction: BusFault.Direction) -> DirectSpan {
+    let wanted: DMAPermissions = direction == .read ? .read : .write
+    guard let window = enterOne(address, last: address, wanted) else { return DirectSpan() }
+    guard case .file(let file, let offset) = window.backing, !file.isGuarded else {
+      leave(window)
+      return DirectSpan()
+    }
+    // The window lies inside the file as it is mapped, and the window keeps the mapping.
+    return unsafe DirectSpan(
+      first: window.first, size: window.last - window.first + 1, base: file.pointer(offset),
+      isReadable: window.permissions.contains(.read),
+      isWritable: window.permissions.contains(.write), users: window.users)
+  }
+
   /// One 8-byte store that follows everything written before.
   public func storeRelease(_ value: UInt64, to address: UInt64) throws(BusFault) {
     // Windows are page aligned, so an aligned word lies in one.

@@ -26,7 +26,7 @@ struct EmulateCommand: ParsableCommand {
         netdma-probe emulate --socket ioat.sock --device-id 0b00 --channels 2 --cb-version 3.4
       """)
 
-  @Option(help: ArgumentHelp("Where to listen.", valueName: "path"))
+  @Option(help: ArgumentHelp("Where to listen.", valueName: "path"), completion: .file())
   var socket: String
 
   @OptionGroup var model: ModelOptions

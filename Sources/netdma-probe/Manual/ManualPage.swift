@@ -6,7 +6,9 @@ struct ManualPage {
   private(set) var text = ""
 
   init(_ tool: HelpDump.Command) {
-    line(".TH NETDMA\\-PROBE 1 \"\" \"netdma\\-probe \(NetDmaProbe.version)\" \"User Commands\"")
+    line(
+      ".TH NETDMA\\-PROBE 1 \(NetDmaProbe.versionDate) "
+        + "\"netdma\\-probe \(NetDmaProbe.version)\" \"User Commands\"")
     section("NAME")
     paragraph("\(tool.commandName) \u{2013} \(lowercasedFirst(tool.abstract ?? ""))")
     section("SYNOPSIS")

@@ -31,7 +31,7 @@ enum ExitStatus {
     case let error as SystemCallError: code(system: error)
     case OutputError.notOpened: cannotCreate
     case is OutputError: outputFailed
-    case is ChannelCountError: .validationFailure
+    case is ChannelCountError: noDevice
     case BenchError.depthBeyondRing: .validationFailure
     case BenchError.noInterrupt, BenchError.noFill: noDevice
     case BindError.noSuchUser: noUser

@@ -9,7 +9,8 @@ struct ModelOptions: ParsableArguments {
   @Option(
     name: .customLong("model"),
     help: ArgumentHelp(
-      "What to emulate (\(ModelChoice.standard), or the model of --device-id).", valueName: "name"))
+      "What to emulate (\(ModelChoice.standard), or the model of --device-id).", valueName: "name"),
+    completion: .list(DeviceProfile.names))
   var name: String?
 
   @Flag(
@@ -27,7 +28,8 @@ struct ModelOptions: ParsableArguments {
 
   @Option(
     name: .customLong("cb-version"),
-    help: ArgumentHelp("3.0 to 3.4 (that of the model).", valueName: "x.y"))
+    help: ArgumentHelp("3.0 to 3.4 (that of the model).", valueName: "x.y"),
+    completion: .list((0...4).map { "3.\($0)" }))
   var cbVersion: String?
 
   @Option(

@@ -5,11 +5,7 @@
 # bind --user; an ordinary user copies; unbind, and ioatdma has it again. Twice, since every step may
 # be repeated.
 
-failed=0
-result() {
-  echo "RESULT $1 $2 ${3:-}"
-  [ "$2" = ok ] || failed=1
-}
+. /common.sh
 # expect NAME STATUS COMMAND...: runs it, keeps what it printed in $out.
 expect() {
   local name=$1 wanted=$2 status
@@ -33,17 +29,16 @@ as_user() {
   shift
   (ulimit -l "$limit" && exec su user -s /bin/sh -c "exec $*")
 }
-driver() { basename "$(readlink "/sys/bus/pci/devices/$device/driver" 2>/dev/null)"; }
 is_driver() {
-  if [ "$(driver)" = "$2" ]; then result "$1" ok; else result "$1" fail "driver is '$(driver)'"; fi
+  local found
+  found=$(driver_of "$device")
+  if [ "$found" = "$2" ]; then result "$1" ok; else result "$1" fail "driver is '$found'"; fi
 }
 
-for module in $(cat /modules/order); do
-  insmod "/modules/$module.ko" || result "insmod-$module" fail
-done
-device=$(grep -l 0x8086 /sys/bus/pci/devices/*/vendor | while read -r file; do
-  case $(cat "$(dirname "$file")/class") in 0x0880*) basename "$(dirname "$file")" ;; esac
-done | head -n 1)
+load_vfio
+load dca
+load ioatdma
+device=$(ioat_functions | head -n 1)
 is_driver start ioatdma
 [ -n "$device" ] || exit 1
 # sudo is not needed by root, and not there.
@@ -133,4 +128,4 @@ done
 expect list-json 0 netdma-probe list --json
 expect doctor-without-device 69 netdma-probe doctor
 dmesg | grep -iE 'BUG|Oops|WARNING:' && result kernel fail
-exit $failed
+finish

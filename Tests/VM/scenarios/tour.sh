@@ -3,7 +3,7 @@
 #
 # Each line that is to be shown begins with "TOUR ". $PROMPT is "#" for root, "$" for the user.
 
-failed=0
+. /common.sh
 # shown PROMPT STATUS COMMAND: shows it with what it prints; STATUS is what it must end with.
 shown() {
   local prompt=$1 wanted=$2 command=$3 runner=sh status
@@ -22,13 +22,13 @@ shown() {
 # What the kernel says would come between the lines.
 dmesg -n 1
 mkdir -p /run
-for module in $(cat /modules/order); do
-  insmod "/modules/$module.ko" || failed=1
-done
+load_vfio
+load dca
+load ioatdma
 shown '#' 0 'netdma-probe list'
-device=$(netdma-probe list --json | sed 's/.*"address":"\([^"]*\)".*/\1/')
+device=$(ioat_functions | head -n 1)
 shown '#' 0 "netdma-probe bind $device --user user"
 shown '$' 0 "netdma-probe doctor $device"
 shown '$' 0 "netdma-probe verify --device $device --count 200 --max-size 65536"
 shown '#' 0 "netdma-probe unbind $device"
-exit $failed
+finish
