@@ -65,7 +65,7 @@ struct BenchTests {
     let points = try #require(object["points"] as? [[String: Any]])
     #expect(points.compactMap { $0["channels"] as? Int } == [1, 2, 3])
     let refused = try ProbeProcess.run(line + ["--channels", "4"])
-    #expect(refused.status == 64)
+    #expect(refused.status == 69)
     #expect(refused.errors.contains("cannot give 4 channels."))
     #expect(emulator.process.isRunning)
   }
