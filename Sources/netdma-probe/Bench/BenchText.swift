@@ -115,6 +115,14 @@ struct BenchText {
     guard !summary.comparisons.isEmpty else {
       return "A break-even takes at least two sizes; say --sizes 64..4M."
     }
+    let answers = summary.manyAnswers
+    if !answers.isEmpty {
+      var table = TextTable(["DMA is ahead of one core", "in throughput", "in CPU time"])
+      for answer in answers {
+        table.add([answer.point.words(without: [.size]), answer.throughput, answer.cpuTime])
+      }
+      return table.lines(width: Self.width) { row, _, text in row == 0 ? style.bold(text) : text }
+    }
     var lines: [String] = []
     var title = ""
     for comparison in summary.comparisons {

@@ -209,6 +209,20 @@ struct BenchTextTests {
     }
   }
 
+  @Test("many sets of points have their answers in a table, not in sentences")
+  func manyAnswers() {
+    var request = BenchPlan.Request()
+    request.depths = [1, 8, 64]
+    let lines = text(BenchSamples.summary(request: request)).split(separator: "\n").suffix(4)
+    #expect(
+      lines.map(String.init) == [
+        "DMA is ahead of one core            in throughput  in CPU time",
+        "copy, depth 1, batch 1, 1 channel   from 6.51 KiB  from 1.49 KiB",
+        "copy, depth 8, batch 1, 1 channel   from 6.51 KiB  from 1.49 KiB",
+        "copy, depth 64, batch 1, 1 channel  from 6.51 KiB  from 1.49 KiB",
+      ])
+  }
+
   @Test("one size tells no break-even, and the text says what does")
   func oneSize() {
     var request = BenchPlan.Request()
