@@ -159,18 +159,17 @@ struct BenchCommand: ParsableCommand {
     let plan = try plan(for: engine.device)
     let time = UTCTime.now
     let meter = ProgressMeter(total: plan.points.count, label: "points")
-    let outcome = BenchRunner(engine: engine, plan: plan, options: options)
+    var outcome = BenchRunner(engine: engine, plan: plan, options: options)
       .run(isStopped: isStopped, progress: { meter.update($0) })
     meter.finish()
+    if outcome.failure != nil {
+      // Whatever was seen of it: where the device is lost, that is what happened.
+      do { _ = try PCIConfiguration(transport).command() } catch { outcome.failure = error }
+    }
     let summary = BenchSummary(
       time: time, device: BenchSummary.Device(engine.device), machine: MachineFacts(),
       mode: mode, options: options, plan: plan, outcome: outcome)
     var failure = outcome.failure
-    do {
-      if let cause = failure { try namingDeviceLoss(of: transport) { throw cause } }
-    } catch {
-      failure = error
-    }
     do {
       try engine.close()
     } catch {

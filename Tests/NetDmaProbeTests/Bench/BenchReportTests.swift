@@ -217,9 +217,9 @@ struct BenchTextTests {
     #expect(
       lines.map(String.init) == [
         "DMA is ahead of one core            in throughput  in CPU time",
-        "copy, depth 1, batch 1, 1 channel   from 6.51 KiB  from 1.49 KiB",
-        "copy, depth 8, batch 1, 1 channel   from 6.51 KiB  from 1.49 KiB",
-        "copy, depth 64, batch 1, 1 channel  from 6.51 KiB  from 1.49 KiB",
+        "copy, depth 1, batch 1, 1 channel   from 4.57 KiB  from 1.70 KiB",
+        "copy, depth 8, batch 1, 1 channel   from 4.57 KiB  from 1.70 KiB",
+        "copy, depth 64, batch 1, 1 channel  from 4.57 KiB  from 1.70 KiB",
       ])
   }
 
