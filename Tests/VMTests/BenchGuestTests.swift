@@ -8,7 +8,7 @@ extension GuestTests {
   @Test(
     "bench measures over the kernel's VFIO in each mode, and a signal leaves the device as it was")
   func bench() throws {
-    let run = try Guest(scenario: "bench-vfio", emulation: ["--fast"]).run()
+    let run = try Guest(scenario: "bench-vfio", models: [Model(options: ["--fast"])]).run()
     let reports = run.objects.filter { $0["command"] as? String == "bench" }
     #expect(
       reports.compactMap { $0["mode"] as? String } == ["poll", "interrupt", "async", "interrupt"])
