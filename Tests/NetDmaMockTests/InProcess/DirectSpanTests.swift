@@ -28,11 +28,13 @@ struct DirectSpanTests {
       }
       while !begun.isSet.load(ordering: .acquiring) { usleep(100) }
       usleep(20_000)
-      #expect(!unmapped.isSet.load(ordering: .acquiring))
+      let early = unmapped.isSet.load(ordering: .acquiring)
+      #expect(!early)
       _ = consume span
     }
     thread.join()
-    #expect(unmapped.isSet.load(ordering: .acquiring))
+    let late = unmapped.isSet.load(ordering: .acquiring)
+    #expect(late)
     #expect(memory.mappingCount == 0)
     // Nothing is claimed: the next unmap of the same range does not wait.
     let nothing = memory.direct(0x10800, .write)

@@ -204,7 +204,7 @@ struct PollingExecutorTests {
     let memory = bench.memory
     try await bench.engine.withPollingExecutor { executor in
       bench.model.install(FaultPlan(rules: [.init(.hang, on: .probability(1))]))
-      let ended = Mutex(0)
+      let ended = EndedCount()
       try await withThrowingTaskGroup(of: Void.self) { group in
         for index in 0..<8 {
           group.addTask {
@@ -212,7 +212,7 @@ struct PollingExecutorTests {
             do {
               try await executor.copy(from: memory.source(range), to: memory.target(range))
               Issue.record("a copy that hangs was done")
-            } catch { ended.withLock { $0 += 1 } }
+            } catch { ended.add() }
           }
         }
         group.addTask {
@@ -221,10 +221,17 @@ struct PollingExecutorTests {
         }
         try await group.waitForAll()
       }
-      #expect(ended.withLock { $0 } == 8)
+      #expect(ended.count == 8)
       await #expect(throws: NetDmaError.self) {
         try await executor.copy(from: memory.source(0..<64), to: memory.target(0..<64))
       }
     }
   }
+}
+
+/// How many copies ended, counted from many tasks.
+private final class EndedCount: Sendable {
+  private let value = Atomic<Int>(0)
+  func add() { value.add(1, ordering: .relaxed) }
+  var count: Int { value.load(ordering: .relaxed) }
 }
