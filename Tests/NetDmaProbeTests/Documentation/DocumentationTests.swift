@@ -63,7 +63,12 @@ struct DocumentationTests {
     let names = script.matches(of: /step '([^']+)' [a-z]+ ;;/).map { String($0.output.1) }
     let listed = shown.output.compactMap { $0.wholeMatch(of: /ok   (.+) \([0-9]+ s\).*/)?.output.1 }
     #expect(listed.count == shown.output.count && listed.count >= 4)
-    #expect(names.filter { name in listed.contains { $0 == name } } == listed.map(String.init))
+    // By the part before the colon; what follows says what a step covers, and grows.
+    var rest = names.map { $0.prefix { $0 != ":" } }[...]
+    for name in listed.map({ $0.prefix { $0 != ":" } }) {
+      let place = try #require(rest.firstIndex(of: name), "make test has no step '\(name)' here")
+      rest = rest[(place + 1)...]
+    }
   }
 
   @Test("a command that a document shows is one that the program takes", arguments: Document.all)
