@@ -39,6 +39,15 @@ let package = Package(
         .product(name: "Logging", package: "swift-log"),
       ],
       swiftSettings: settings),
+    .target(name: "CCallCounters"),
+    .executableTarget(
+      name: "check-hotpath",
+      dependencies: [
+        "CCallCounters", "CFloor", "BenchSupport",
+        .product(name: "NetDmaVFIO", package: "NetDmaVFIO"),
+        .product(name: "Logging", package: "swift-log"),
+      ],
+      swiftSettings: settings),
     .executableTarget(
       name: "bench-vfio-user",
       dependencies: [
