@@ -36,6 +36,7 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
     .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
     .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
+    .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
   ],
   targets: [
     .systemLibrary(
@@ -82,10 +83,17 @@ let package = Package(
       ],
       path: "Examples/AsyncCopy", swiftSettings: testing),
     .executableTarget(
+      name: "example-articles",
+      dependencies: [
+        "NetDmaVFIO", "NetDmaMock", .product(name: "Logging", package: "swift-log"),
+      ],
+      path: "Examples/Articles", swiftSettings: testing),
+    .executableTarget(
       name: "netdma-probe",
       dependencies: [
         "NetDmaVFIO", "NetDmaMock", "NetDmaConformance",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "Histogram", package: "hdrhistogram-swift"),
         .product(name: "Logging", package: "swift-log"),
         .product(name: "SystemPackage", package: "swift-system"),
       ],
@@ -115,7 +123,10 @@ let package = Package(
       swiftSettings: testing),
     .testTarget(
       name: "NetDmaProbeTests",
-      dependencies: ["netdma-probe", "NetDmaVFIO", "NetDmaMock", "TestSupport"],
+      dependencies: [
+        "netdma-probe", "NetDmaVFIO", "NetDmaMock", "TestSupport",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
       exclude: ["Golden"],
       swiftSettings: testing),
     .testTarget(

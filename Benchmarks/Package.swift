@@ -19,6 +19,7 @@ let package = Package(
   dependencies: [
     .package(name: "NetDmaVFIO", path: ".."),
     .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+    .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
   ],
   targets: [
     // The floor must be as fast as C gets, also when the package is built for debugging.
@@ -49,8 +50,28 @@ let package = Package(
       ],
       swiftSettings: settings),
     .executableTarget(
+      name: "bench-start",
+      dependencies: [
+        "CFloor",
+        .product(name: "NetDmaMock", package: "NetDmaVFIO"),
+        .product(name: "NetDmaVFIO", package: "NetDmaVFIO"),
+        .product(name: "Logging", package: "swift-log"),
+      ],
+      swiftSettings: settings),
+    .executableTarget(
+      name: "bench-table",
+      dependencies: [
+        "CFloor", "BenchSupport",
+        .product(name: "Histogram", package: "hdrhistogram-swift"),
+        .product(name: "NetDmaMock", package: "NetDmaVFIO"),
+        .product(name: "NetDmaVFIO", package: "NetDmaVFIO"),
+        .product(name: "Logging", package: "swift-log"),
+      ],
+      swiftSettings: settings),
+    .executableTarget(
       name: "bench-vfio-user",
       dependencies: [
+        "BenchSupport",
         .product(name: "NetDmaVFIO", package: "NetDmaVFIO"),
         .product(name: "Logging", package: "swift-log"),
       ],

@@ -3,6 +3,8 @@
 #
 # Makes sure that what a build needs is there: a Swift toolchain, a C compiler, libpci's headers.
 # Says how to get what it cannot install. Prints nothing when all is there.
+#
+#   prepare.sh [PROGRAM...]    these programs too; each comes with the package of its name
 set -euo pipefail
 
 needed=6.2
@@ -28,14 +30,17 @@ fi
 
 missing=()
 pkg-config --exists libpci 2>/dev/null || missing+=(libpci-dev pkg-config)
+for program in "$@"; do
+  command -v "$program" >/dev/null || missing+=("$program")
+done
 [ ${#missing[@]} -gt 0 ] || exit 0
 
 if ! command -v apt-get >/dev/null; then
   cat >&2 <<TEXT
-error: The headers of libpci are missing.
-       The driver finds PCI functions through libpci, and this is no Debian or Ubuntu system.
-       Install libpci's development package (pciutils-devel on Fedora, pciutils on Arch) and
-       pkg-config, and run this again.
+error: ${missing[*]} must be installed, and this is no Debian or Ubuntu system.
+       The driver finds PCI functions through libpci; benchmarks count instructions with valgrind.
+       Install what is missing (libpci's headers are in pciutils-devel on Fedora, in pciutils on Arch),
+       and run this again.
 TEXT
   exit 69
 fi

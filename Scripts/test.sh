@@ -4,7 +4,8 @@
 # What `make test` does: every check of the project, one line each; the output of a check that
 # fails follows its line.
 #
-#   test.sh [STEP...]    all steps, or only the named ones: format release unit guests thread address
+#   test.sh [STEP...]    all steps, or only the named ones: format release unit docs setup guests fuzz
+#                        thread address
 #
 # Warnings are errors here. Guests (QEMU) are set up below ~/.cache/netdma-vfio; where they cannot
 # run, their tests are skipped with the reason, and in CI (CI=true) that is a failure.
@@ -49,6 +50,7 @@ step() {
 # The count of tests, where the log tells one.
 summary() {
   sed -n 's/.*Test run with \([0-9]* tests*\).*passed.*/: \1/p' "$log" | tail -n 1
+  awk '/number_of_executed_units/ { n += $2 } END { if (n) printf ": %d inputs", n }' "$log"
 }
 
 # What a person needs of a failed step's log: what failed first, then the end of it all.
@@ -62,7 +64,18 @@ probe=$PWD/.build/release/netdma-probe
 format() { swift format lint --strict --recursive Sources Tests Examples Package.swift; }
 release() { Scripts/build.sh; }
 unit() { swift build --build-tests && swift test --skip-build --skip VMTests; }
+# The machines that the guests are, so that the next step's time is that of the tests. The test kernel is
+# built here the first time.
+setup() {
+  local text status=0
+  text=$(Tests/VM/setup.sh test-kernel dpdk) || status=$?
+  [ $status != 77 ] || [ -n "${CI:-}" ] || { echo "SKIPPED: guests cannot run here: $text"; return 0; }
+  [ $status = 0 ] || printf '%s\n' "$text"
+  return $status
+}
 guests() { NETDMA_PROBE=$probe swift test --skip-build --filter VMTests; }
+
+fuzz() { Fuzz/run.sh 40; }
 
 # The tests of what threads share, and of what is reached through pointers, with a sanitizer in a build
 # of its own. Tests that start the program run it from there, too.
@@ -76,18 +89,22 @@ sanitized() { # sanitizer, suites to leave out...
       "${@/#/--skip=}" --skip=VMTests --skip=NetDmaProbeTests --skip=FaultMatrixTests \
       --skip=NetDmaConformanceTests
 }
+docs() { Scripts/docs.sh; }
 # Its shadow memory takes the address space that those tests bound.
 thread() { sanitized thread HostileMemoryTests; }
 address() { sanitized address; }
 
 steps=("$@")
-[ ${#steps[@]} -gt 0 ] || steps=(format release unit guests thread address)
+[ ${#steps[@]} -gt 0 ] || steps=(format release unit docs setup guests fuzz thread address)
 for name in "${steps[@]}"; do
   case $name in
   format) step 'format' format ;;
   release) step 'release build' release ;;
   unit) step 'unit tests' unit ;;
-  guests) step 'guests: our driver on /dev/vfio, Linux on our device' guests ;;
+  docs) step 'documentation of the library' docs ;;
+  setup) step 'guests: QEMU, kernels, DPDK' setup ;;
+  guests) step 'guests: our driver on /dev/vfio, Linux and DPDK on our device' guests ;;
+  fuzz) step 'fuzzing, 40 s each target' fuzz ;;
   thread) step 'unit tests under ThreadSanitizer' thread ;;
   address) step 'unit tests under AddressSanitizer' address ;;
   *) echo "test.sh: there is no step $name" >&2; exit 64 ;;

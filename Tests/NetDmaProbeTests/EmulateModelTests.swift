@@ -70,6 +70,7 @@ struct EmulateModelTests {
       (["--model", "pentium"], "ivy-bridge"), (["--model", "skylake", "--raid"], "ivy-bridge"),
       (["--capabilities", "warp"], "page-break"), (["--channels", "32"], "1 to 31"),
       (["--cb-version", "4.0"], "3.4"), (["--device-id", "xyz"], "2021"),
+      (["--start-delay", "20000000000"], "10 s"),
     ])
   func refusals(options: [String], mention: String) throws {
     let result = try ProbeProcess.run(["emulate", "--socket", "/nonexistent/s"] + options)

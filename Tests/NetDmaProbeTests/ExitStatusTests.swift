@@ -73,7 +73,7 @@ struct ExitStatusTests {
 
   @Test("every command's help shows examples, and ends with 0")
   func help() throws {
-    for command in ["list", "show", "doctor", "bind", "unbind", "verify", "emulate"] {
+    for command in ["list", "show", "doctor", "bind", "unbind", "verify", "emulate", "bench"] {
       let result = try ProbeProcess.run([command, "--help"])
       #expect(result.status == 0)
       #expect(result.output.contains("EXAMPLES"))

@@ -38,6 +38,10 @@ struct GoldenCase: Sendable, CustomStringConvertible {
         arguments: ["verify", "--mock", "--count", "100", "--max-size", "65536", "--seed", "1"],
         hasNumbers: true),
       GoldenCase(
+        description: "bench-no-channel", arguments: ["bench", "--mock", "--channels", "2"]),
+      GoldenCase(
+        description: "bench-usage", arguments: ["bench", "--mock", "--sizes", "4K..64"]),
+      GoldenCase(
         description: "verify-no-server", arguments: ["verify", "--vfio-user", "/nonexistent.sock"]),
       GoldenCase(description: "usage-error", arguments: ["verify", "--mock", "--count", "zero"]),
     ]
@@ -46,12 +50,14 @@ struct GoldenCase: Sendable, CustomStringConvertible {
         description: "doctor-\(situation)", arguments: ["doctor", Situation.device],
         tree: situation.tree)
     }
-    + ["list", "show", "doctor", "bind", "unbind"].map {
+    + [
+      "list", "show", "doctor", "bind", "unbind", "verify", "bench", "emulate", "conformance",
+    ].map {
       GoldenCase(description: "help-\($0)", arguments: [$0, "--help"])
     }
 
   /// A machine with two sockets, whose engines are in every state that list tells apart.
-  @Sendable private static func server() throws -> SysFSTree {
+  @Sendable static func server() throws -> SysFSTree {
     let tree = try SysFSTree()
     try tree.addDriver("vfio-pci")
     try tree.add("0000:00:04.0") {

@@ -19,6 +19,8 @@ struct JSONSchemaTests {
     ["verify", "--mock", "--count", "20", "--max-size", "4096"],
     ["verify", "--mock", "--count", "20", "--max-size", "4096", "--poll"],
     ["conformance", "--mock"],
+    ["bench", "--mock", "--sizes", "64,64K", "--duration", "0.01", "--verify"],
+    ["bench", "--mock", "--sizes", "4K", "--duration", "0.01", "--no-compare-cpu"],
   ]
 
   @Test(
@@ -36,6 +38,31 @@ struct JSONSchemaTests {
     #expect(try DocumentedSchema(command: command).differences(from: object) == [])
     // One object, one line.
     #expect(result.output.filter { $0 == "\n" }.count == 1)
+  }
+
+  @Test("emulate prints an object for each socket, when it is served")
+  func emulator() throws {
+    let directory = try ScratchDirectory()
+    let socket = directory.path + "/ioat.sock"
+    let process = try ProbeProcess([
+      "emulate", "--socket", socket, "--functions", "2", "--model", "ivy-bridge", "--raid",
+      "--json",
+    ])
+    try process.wait(until: "both are served") { $0.output.filter { $0 == "\n" }.count == 2 }
+    let lines = process.output.split(separator: "\n").map(String.init)
+    let schema = try DocumentedSchema(command: "emulate")
+    let objects = try lines.map {
+      try jsonObject(ProbeResult(status: 0, output: $0, errors: ""))
+    }
+    for object in objects { #expect(schema.differences(from: object) == []) }
+    #expect(objects.map { $0["socket"] as? String } == ["\(socket).0", "\(socket).1"])
+    #expect(objects.map { $0["deviceID"] as? String } == ["0e2e", "0e2f"])
+    #expect(objects.allSatisfy { $0["model"] as? String == "ivy-bridge" })
+    // Clients may connect as soon as it is said.
+    let client = try ProbeProcess.run(["show", "--vfio-user", socket + ".1", "--json"])
+    #expect(client.status == 0)
+    process.kill(SIGTERM)
+    #expect(try process.wait().status == 0)
   }
 
   @Test("a document that lacks a key, or has another type, is found to differ")

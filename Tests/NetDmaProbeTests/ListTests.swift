@@ -49,6 +49,42 @@ struct ListTests {
     #expect(all.output.contains("\n0000:00:19.0"))
   }
 
+  @Test("the rest of a group is named, whether it stands in the way or not")
+  func company() throws {
+    let tree = try SysFSTree()
+    for (function, driver) in [(0, "vfio-pci"), (1, nil), (2, "pcieport")] {
+      try tree.add("0000:00:04.\(function)") {
+        $0.driver = driver
+        $0.group = 7
+      }
+    }
+    let text = try ProbeProcess.run(["list", "--sysroot", tree.root]).output
+    // Folded at 80 columns.
+    #expect(
+      text.replacing("\n", with: " ").contains(
+        "0000:00:04.0: group 7 also holds 0000:00:04.1 (no driver), 0000:00:04.2 (pcieport) "))
+    let object = try jsonObject(try ProbeProcess.run(["list", "--json", "--sysroot", tree.root]))
+    let first = try #require((object["devices"] as? [[String: Any]])?.first)
+    #expect(first["isUsable"] as? Bool == true)
+    let others = try #require(first["groupFunctions"] as? [[String: Any]])
+    #expect(others.map { $0["driver"] as? String } == [nil, "pcieport"])
+    #expect(others.allSatisfy { $0["blocksGroup"] as? Bool == false })
+  }
+
+  @Test("channels are those that the kernel's driver registered, else those of the part")
+  func channels() throws {
+    let tree = try SysFSTree()
+    try tree.add("0000:00:04.0")
+    for channel in 0..<3 {
+      try tree.addDMAChannel("dma0chan\(channel)", of: "0000:00:04.0", clients: 0)
+    }
+    try tree.add("0000:00:04.1") { $0.driver = nil }
+    try tree.add("0000:00:04.2") { $0.device = 0x1a38 }
+    let object = try jsonObject(try ProbeProcess.run(["list", "--json", "--sysroot", tree.root]))
+    let devices = try #require(object["devices"] as? [[String: Any]])
+    #expect(devices.map { $0["channels"] as? Int } == [3, 1, nil])
+  }
+
   @Test("a machine without an engine, or without a PCI bus, is an answer and not a failure")
   func nothing() throws {
     let tree = try SysFSTree()

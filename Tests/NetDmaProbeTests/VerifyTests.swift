@@ -42,7 +42,7 @@ struct VerifyTests {
     let result = try ProbeProcess.run([
       "verify", "--vfio-user", emulator.socket, "--count", "10", "--channels", "3",
     ])
-    #expect(result.status == 64)
+    #expect(result.status == 69)
     #expect(result.output == "")
     #expect(result.errors.contains("cannot give 3 channels"))
     #expect(result.errors.contains("--channels 2"))

@@ -30,3 +30,63 @@ struct ReadmeTests {
     }
   }
 }
+
+/// The documentation catalogue of the library.
+struct CatalogueTests {
+  private static let package = URL(fileURLWithPath: #filePath)
+    .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
+  private static let catalogue = package.appendingPathComponent(
+    "Sources/NetDmaVFIO/NetDmaVFIO.docc")
+
+  static let articles =
+    ((try? FileManager.default.contentsOfDirectory(atPath: catalogue.path)) ?? [])
+    .filter { $0.hasSuffix(".md") }.sorted()
+
+  private func article(_ name: String) throws -> String {
+    try String(contentsOf: Self.catalogue.appendingPathComponent(name), encoding: .utf8)
+  }
+
+  /// The lines of a piece of code, wherever it is indented.
+  private func lines(_ code: some StringProtocol) -> [String] {
+    code.split(separator: "\n", omittingEmptySubsequences: false)
+      .map { $0.trimmingCharacters(in: .whitespaces) }
+  }
+
+  @Test("code in an article is code that is compiled and run", arguments: articles)
+  func code(name: String) throws {
+    let directory = Self.package.appendingPathComponent("Examples/Articles")
+    let sources = try FileManager.default.contentsOfDirectory(atPath: directory.path).map {
+      lines(try String(contentsOf: directory.appendingPathComponent($0), encoding: .utf8))
+    }
+    let blocks = try article(name).matches(of: /```swift\n((?:.|\n)*?)```/).map {
+      lines($0.output.1.dropLast())
+    }
+    for block in blocks {
+      let isFound = sources.contains { source in
+        source.indices.contains { source[$0...].starts(with: block) }
+      }
+      #expect(isFound, "\(name): \(block.joined(separator: "\n"))")
+    }
+    // All but the landing page show code.
+    #expect(name == "NetDmaVFIO.md" || !blocks.isEmpty)
+  }
+
+  @Test("every public type and function of the library stands in the landing page's topics")
+  func topics() throws {
+    let page = try article("NetDmaVFIO.md")
+    let sources = Self.package.appendingPathComponent("Sources/NetDmaVFIO")
+    let files = FileManager.default.enumerator(atPath: sources.path)?.compactMap { $0 as? String }
+    var count = 0
+    for file in files ?? [] where file.hasSuffix(".swift") {
+      let text = try String(contentsOf: sources.appendingPathComponent(file), encoding: .utf8)
+      let declarations = text.matches(
+        of: /(?m)^(?:@[a-z]+ )*public (?:final )?(?:class|struct|enum|protocol|func) ([A-Za-z]+)/)
+      for declaration in declarations {
+        count += 1
+        let name = declaration.output.1
+        #expect(page.contains("``\(name)``") || page.contains("``\(name)("), "\(name) in \(file)")
+      }
+    }
+    #expect(count > 90)
+  }
+}

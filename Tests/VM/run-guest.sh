@@ -10,9 +10,11 @@
 #                      "RESULT name ok" or "RESULT name fail reason" lines, and its status counts
 #   --socket PATH      a vfio-user server's socket: one PCI device of the guest each
 #   --kernel KIND      stock (Debian's, the default) or test (with iommufd and dmatest)
+#   --dpdk             with DPDK's test program in /dpdk
 #   --iommu on|off     the guest's virtual IOMMU (on)
+#   --unshared         the guest's memory is QEMU's own: devices reach it by messages only
 #   --env NAME=VALUE   set in the scenario
-#   --file SRC:DST     another file for the guest
+#   --file SRC:DST     another file or folder for the guest
 #   --timeout SECONDS  for the whole run (120)
 #   --memory SIZE      of the guest (1G)
 #   --smp N            CPUs of the guest (2)
@@ -23,10 +25,12 @@
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
-probe='' scenario='' kernel=stock iommu=on timeout=120 memory=1G smp=2 log=''
+probe='' scenario='' kernel=stock iommu=on timeout=120 memory=1G smp=2 log='' dpdk='' unshared=''
 sockets=() environment=() files=()
 while [ $# -gt 0 ]; do
   case $1 in
+  --dpdk) dpdk=yes; shift; continue ;;
+  --unshared) unshared=yes; shift; continue ;;
   --probe) probe=$2 ;; --scenario) scenario=$2 ;; --socket) sockets+=("$2") ;;
   --kernel) kernel=$2 ;; --iommu) iommu=$2 ;; --env) environment+=("$2") ;;
   --file) files+=("$2") ;; --timeout) timeout=$2 ;; --memory) memory=$2 ;;
@@ -37,7 +41,10 @@ while [ $# -gt 0 ]; do
 done
 [ -f "$scenario" ] || { echo "run-guest.sh: --scenario needs a file" >&2; exit 64; }
 
-setup=$("$here/setup.sh" $([ "$kernel" = test ] && echo test-kernel)) || {
+wishes=()
+[ "$kernel" != test ] || wishes+=(test-kernel)
+[ -z "$dpdk" ] || wishes+=(dpdk)
+setup=$("$here/setup.sh" "${wishes[@]}") || {
   status=$?
   printf '%s\n' "$setup"
   exit $status
@@ -61,7 +68,8 @@ trap 'exit 130' INT TERM
 # MARK: the guest's root
 
 guest=$work/root
-mkdir -p "$guest"/{bin,dev,proc,sys,tmp,modules,lib,lib64,etc,usr/share/misc}
+mkdir -p "$guest"/{bin,dev,proc,sys,tmp,run,modules,lib,lib64,etc,var,usr/share/misc}
+ln -s /run "$guest/var/run"
 cp "$(value busybox)" "$guest/bin/busybox"
 cp "$modules"/* "$guest/modules/"
 add_program() {
@@ -80,9 +88,11 @@ if [ -n "$probe" ]; then
 fi
 for file in "${files[@]}"; do
   mkdir -p "$guest$(dirname "${file#*:}")"
-  cp "${file%%:*}" "$guest${file#*:}"
+  cp -R "${file%%:*}" "$guest${file#*:}"
 done
+[ -z "$dpdk" ] || cp -R "$(value dpdk)" "$guest/dpdk"
 cp "$scenario" "$guest/scenario.sh"
+cp "$here/common.sh" "$guest/common.sh"
 {
   for assignment in "${environment[@]}"; do
     printf "export %s='%s'\n" "${assignment%%=*}" "${assignment#*=}"
@@ -98,6 +108,7 @@ mount -t devtmpfs devtmpfs /dev
 mkdir -p /dev/shm
 mount -t tmpfs tmpfs /dev/shm
 mount -t tmpfs tmpfs /tmp
+mount -t tmpfs tmpfs /run
 mount -t debugfs debugfs /sys/kernel/debug 2>/dev/null
 echo 'root:x:0:0::/tmp:/bin/sh' >/etc/passwd
 echo 'user:x:1000:1000::/tmp:/bin/sh' >>/etc/passwd
@@ -118,8 +129,12 @@ chmod +x "$guest/init"
 # MARK: the machine
 
 read -r -a command <<<"$(value qemu)"
-command+=(-accel tcg,thread=multi -M q35,kernel-irqchip=split,memory-backend=mem
-  -object "memory-backend-memfd,id=mem,size=$memory,share=on" -m "$memory" -smp "$smp" -cpu max
+machine=q35,kernel-irqchip=split
+if [ -z "$unshared" ]; then
+  command+=(-object "memory-backend-memfd,id=mem,size=$memory,share=on")
+  machine=$machine,memory-backend=mem
+fi
+command+=(-accel tcg,thread=multi -M "$machine" -m "$memory" -smp "$smp" -cpu max
   -nodefaults -display none -serial stdio -no-reboot)
 # no_timer_check: on a busy host the emulated timer can miss the few ticks that the kernel waits for,
 # and behind remapped interrupts it then panics.

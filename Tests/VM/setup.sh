@@ -5,11 +5,13 @@
 #
 #   setup.sh              QEMU with vfio-user-pci, Debian's kernel and modules, a static busybox
 #   setup.sh test-kernel  besides, a kernel with iommufd, VFIO character devices and dmatest
+#   setup.sh dpdk         besides, DPDK's own test program with its driver for IOAT engines
 #
 # The cache is $NETDMA_VM_CACHE, else ${XDG_CACHE_HOME:-~/.cache}/netdma-vfio/vm. Each stage is done
 # once; a stage that was interrupted is done again. Prints where things are:
 #
 #   qemu=COMMAND…  kernel=FILE  modules=DIR  busybox=FILE  [test-kernel=FILE  test-modules=DIR]
+#   [dpdk=DIR]
 #
 # Exit status: 0 ready; 77 this machine cannot run guests (one line says why); else an error.
 set -euo pipefail
@@ -112,6 +114,11 @@ $root/usr/lib/x86_64-linux-gnu:$root/lib/x86_64-linux-gnu:$root/usr/lib/x86_64-l
 $root/usr/bin/qemu-system-x86_64 -L $root/usr/share/qemu -L $root/usr/share/seabios"
 }
 
+# The versioned package that Debian 13's package $1 stands for.
+real_package() {
+  chroot "$root" apt-cache depends "$1" 9>&- | awk '$1 == "Depends:" && !found { print $2; found = 1 }'
+}
+
 # Modules of the stock kernel that the guests load, in the order of loading.
 stock_modules="irqbypass vfio vfio_iommu_type1 vfio-pci-core vfio-pci dca ioatdma"
 
@@ -122,7 +129,7 @@ fetch_kernel() {
   rm -rf "$cache/stock" "$root/tmp/kernel"
   mkdir -p "$cache/stock/modules" "$root/tmp/kernel"
   local package
-  package=$(chroot "$root" apt-cache depends linux-image-amd64 9>&- | sed -n 's/.*Depends: //p' | head -n 1)
+  package=$(real_package linux-image-amd64)
   run_logged chroot "$root" sh -c "cd /tmp/kernel && apt-get download $package && dpkg -x ./*.deb ."
   cp "$root"/tmp/kernel/boot/vmlinuz-* "$cache/stock/vmlinuz"
   local name file
@@ -156,26 +163,57 @@ fragment() {
   printf 'CONFIG_NR_CPUS=8\n'
 }
 
-build_test_kernel() {
+# The version of package $1 in the root's package lists.
+version_of() { chroot "$root" apt-cache show "$1" 9>&- | grep '^Version:'; }
+
+# What the test kernel is made from.
+test_kernel_key() {
+  { fragment; version_of "$(real_package linux-source)"; } | cksum | cut -d' ' -f1
+}
+
+build_test_kernel() { # folder for the result
   # A root of its own: the backports that QEMU needs do not go with the compiler's libraries.
-  local build=$cache/build
+  local build=$cache/build name
+  # Left by a build that was interrupted, or made from another source or other options.
+  rm -rf "$cache"/test-*
   bootstrap "$build" linux-source,gcc,make,flex,bison,bc,libelf-dev,libssl-dev,xz-utils,kmod,perl,python3-minimal,cpio,rsync
   say "building the test kernel (some minutes)"
-  rm -rf "$cache/test"
-  mkdir -p "$cache/test/modules" "$build/usr/src/netdma"
+  mkdir -p "$1.new/modules" "$build/usr/src/netdma"
   run_logged chroot "$build" sh -c \
     'tar -xf "$(ls /usr/src/linux-source-*.tar.* | head -n 1)" -C /usr/src/netdma --strip-components=1'
   fragment >"$build/usr/src/netdma/netdma.config"
   run_logged chroot "$build" sh -c "cd /usr/src/netdma && make tinyconfig &&
-    scripts/kconfig/merge_config.sh -m .config netdma.config && make olddefconfig &&
-    make -j$(nproc) bzImage modules"
-  cp "$build/usr/src/netdma/arch/x86/boot/bzImage" "$cache/test/vmlinuz"
-  local name
+    scripts/kconfig/merge_config.sh -m .config netdma.config && make olddefconfig"
+  # An option that the source renamed or that lacks what it depends on vanishes without a word.
+  while read -r name; do
+    grep -qx "$name" "$build/usr/src/netdma/.config" || { say "the source does not take $name"; exit 1; }
+  done <"$build/usr/src/netdma/netdma.config"
+  run_logged chroot "$build" sh -c "cd /usr/src/netdma && make -j$(nproc) bzImage modules"
+  cp "$build/usr/src/netdma/arch/x86/boot/bzImage" "$1.new/vmlinuz"
   for name in dca ioatdma dmatest; do
-    find "$build/usr/src/netdma/drivers" -name "$name.ko" -exec cp {} "$cache/test/modules/" \;
-    [ -e "$cache/test/modules/$name.ko" ] || { say "the build made no $name.ko"; exit 1; }
+    find "$build/usr/src/netdma/drivers" -name "$name.ko" -exec cp {} "$1.new/modules/" \;
+    [ -e "$1.new/modules/$name.ko" ] || { say "the build made no $name.ko"; exit 1; }
   done
-  printf 'dca ioatdma\n' >"$cache/test/modules/order"
+  printf 'dca ioatdma\n' >"$1.new/modules/order"
+  mv "$1.new" "$1"
+  rm -rf "$build"
+}
+
+# A root of its own again, of which only the program remains, with every library that it loads.
+fetch_dpdk() { # folder for the result
+  local build=$cache/build-dpdk file
+  rm -rf "$cache"/dpdk-*
+  bootstrap "$build" dpdk-dev,librte-dma-ioat25,librte-mempool-ring25
+  mkdir -p "$1.new/lib" "$1.new/drivers"
+  cp "$build/usr/bin/dpdk-test" "$1.new/"
+  # The program is linked to what it needs of DPDK, but for these two, which it loads.
+  for file in mempool_ring dma_ioat; do
+    cp -L "$build"/usr/lib/x86_64-linux-gnu/dpdk/pmds-*/"librte_$file.so" "$1.new/drivers/" ||
+      { say "DPDK has no $file"; exit 1; }
+  done
+  chroot "$build" ldd /usr/bin/dpdk-test 9>&- | grep -o '/[^ ]*' >"$build/libraries"
+  while read -r file; do cp -nL "$build$file" "$1.new/lib/"; done <"$build/libraries"
+  mv "$1.new" "$1"
   rm -rf "$build"
 }
 
@@ -192,13 +230,27 @@ echo "qemu=$qemu"
 echo "kernel=$cache/stock/vmlinuz"
 echo "modules=$cache/stock/modules"
 echo "busybox=$cache/busybox"
-if [ "${1:-}" = test-kernel ]; then
-  # A long build with a lock of its own, so that guests with the stock kernel need not wait for it.
-  flock -u 9
-  exec 9>"$cache/.test-kernel.lock"
-  flock 9
-  # Another fragment is another kernel.
-  stage "test-kernel-$(fragment | cksum | cut -d' ' -f1)" build_test_kernel
-  echo "test-kernel=$cache/test/vmlinuz"
-  echo "test-modules=$cache/test/modules"
-fi
+for wish in "$@"; do
+  case $wish in
+  test-kernel)
+    # A long build with a lock of its own, so that guests with the stock kernel need not wait for it.
+    flock -u 9
+    exec 9>"$cache/.test-kernel.lock"
+    flock 9
+    test=$cache/test-$(test_kernel_key)
+    # Moved there when it is finished, so that it is whole or not there.
+    [ -d "$test" ] || build_test_kernel "$test"
+    echo "test-kernel=$test/vmlinuz"
+    echo "test-modules=$test/modules"
+    ;;
+  dpdk)
+    flock -u 9
+    exec 9>"$cache/.dpdk.lock"
+    flock 9
+    dpdk=$cache/dpdk-$(version_of dpdk-dev | cksum | cut -d' ' -f1)
+    [ -d "$dpdk" ] || fetch_dpdk "$dpdk"
+    echo "dpdk=$dpdk"
+    ;;
+  *) say "there is no $wish to set up"; exit 64 ;;
+  esac
+done

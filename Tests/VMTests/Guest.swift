@@ -69,18 +69,55 @@ struct GuestRun {
         as? [String: Any]
     }
   }
+
+  /// Those of one command.
+  func reports(_ command: String) -> [[String: Any]] {
+    objects.filter { $0["command"] as? String == command }
+  }
 }
 
-/// A boot of a stock Linux with devices that `netdma-probe emulate` serves to it.
-struct Guest {
-  /// The scenario below Tests/VM/scenarios, without ".sh".
-  let scenario: String
+/// Checks what `netdma-probe verify` reported of copies that all had to succeed.
+func expectCleanCopies(
+  _ report: [String: Any], transport: String, sourceLocation: SourceLocation = #_sourceLocation
+) {
+  let number = { (name: String) in report[name] as? Int ?? -1 }
+  #expect(report["transport"] as? String == transport, sourceLocation: sourceLocation)
+  #expect(report["ok"] as? Bool == true, "\(report)", sourceLocation: sourceLocation)
+  #expect(number("copies") > 0, sourceLocation: sourceLocation)
+  for fault in ["mismatches", "guardViolations", "failed"] {
+    #expect(number(fault) == 0, "\(fault)", sourceLocation: sourceLocation)
+  }
+  if report["mode"] as? String == "interrupt" {
+    #expect(number("isrCalls") > 0 && number("dpcCalls") > 0, sourceLocation: sourceLocation)
+  }
+}
+
+/// What one emulator shows.
+struct Model {
+  /// More options of `netdma-probe emulate`.
+  var options: [String] = []
   /// Functions of the emulated device.
   var functions = 1
-  /// More options of `netdma-probe emulate`.
-  var emulation: [String] = []
-  /// Options of further emulators, of one function each, beside the first.
-  var others: [[String]] = []
+
+  /// A model by its name, with more options.
+  static func named(_ name: String, _ options: String..., functions: Int = 1) -> Model {
+    Model(options: ["--model", name] + options, functions: functions)
+  }
+}
+
+/// A boot of Linux with devices that `netdma-probe emulate` serves to it.
+struct Guest {
+  /// Every part that Linux knows, and the RAID variants of those whose RAID Linux does not mask.
+  static let everyModel: [Model] =
+    [
+      "nehalem", "jasper-forest", "sandy-bridge", "ivy-bridge", "haswell", "broadwell",
+      "broadwell-de", "briarwood", "skylake", "ice-lake",
+    ].map { .named($0) } + ["nehalem", "ice-lake"].map { .named($0, "--raid") }
+
+  /// The scenario below Tests/VM/scenarios, without ".sh".
+  let scenario: String
+  /// The emulators' options, one emulator each; every function is a PCI device of the guest.
+  var models: [Model] = [Model()]
   /// Set in the scenario.
   var environment: [String: String] = [:]
   /// More options of run-guest.sh.
@@ -88,11 +125,11 @@ struct Guest {
   /// Seconds for the whole run: emulated processors are slow, other tests may run besides.
   var timeout = 300
 
-  private static let package = URL(fileURLWithPath: #filePath)
+  static let package = URL(fileURLWithPath: #filePath)
     .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
 
   /// The program under test: $NETDMA_PROBE, else the one that was built with these tests.
-  private static func probe() throws -> URL {
+  static func probe() throws -> URL {
     if let path = ProcessInfo.processInfo.environment["NETDMA_PROBE"] {
       return URL(fileURLWithPath: path)
     }
@@ -112,25 +149,20 @@ struct Guest {
       .appendingPathComponent("netdma-vm-\(UUID().uuidString.prefix(8))")
     try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
     defer { try? FileManager.default.removeItem(at: folder) }
-    let socket = folder.appendingPathComponent("ioat.sock").path
-    let firstSockets = functions == 1 ? [socket] : (0..<functions).map { "\(socket).\($0)" }
-    let otherSockets = others.indices.map {
-      folder.appendingPathComponent("other\($0).sock").path
-    }
-    let sockets = firstSockets + otherSockets
-
-    let emulator = try Child(
-      probe, ["emulate", "--socket", socket, "--functions", "\(functions)"] + emulation,
-      output: folder.appendingPathComponent("emulator.log"))
-    let companions = try zip(otherSockets, others).map { socket, options in
-      try Child(
-        probe, ["emulate", "--socket", socket] + options,
+    var sockets: [String] = []
+    let emulators = try models.enumerated().map { index, model in
+      let socket = folder.appendingPathComponent("ioat\(index).sock").path
+      sockets +=
+        model.functions == 1 ? [socket] : (0..<model.functions).map { "\(socket).\($0)" }
+      return try Child(
+        probe,
+        ["emulate", "--socket", socket, "--functions", "\(model.functions)"] + model.options,
         output: URL(fileURLWithPath: socket + ".log"))
     }
     let limit = Date(timeIntervalSinceNow: 60)
     while !sockets.allSatisfy({ FileManager.default.fileExists(atPath: $0) }) {
-      guard emulator.isRunning, companions.allSatisfy(\.isRunning), Date() < limit else {
-        let texts = ([emulator] + companions).map(\.text).joined(separator: "\n")
+      guard emulators.allSatisfy(\.isRunning), Date() < limit else {
+        let texts = emulators.map(\.text).joined(separator: "\n")
         throw GuestError(description: "an emulator serves nothing:\n\(texts)")
       }
       Thread.sleep(forTimeInterval: 0.01)
@@ -147,7 +179,6 @@ struct Guest {
         + options,
       output: folder.appendingPathComponent("guest.log"))
     let status = guest.wait()
-    let emulators = [emulator] + companions
     let serving = emulators.allSatisfy(\.isRunning)
     let emulatorStatus = emulators.map { $0.stop() }.first { $0 != 0 } ?? 0
     let run = GuestRun(

@@ -8,9 +8,12 @@ import Testing
 struct GuestTests {
   @Test("our driver copies over the kernel's VFIO on two functions, with interrupts and polled")
   func verify() throws {
-    let run = try Guest(scenario: "verify-vfio", functions: 2, environment: ["COUNT": "200"]).run()
+    let run = try Guest(
+      scenario: "verify-vfio", models: [Model(functions: 2)],
+      environment: ["COUNT": "200", "KINDS": "msix intx"]
+    ).run()
     let reports = run.objects.filter { $0["command"] as? String == "verify" }
-    #expect(reports.count == 6)
+    #expect(reports.count == 8)
     for report in reports {
       let faults = report["faultsInjected"] as? Int ?? -1
       #expect(report["transport"] as? String == "vfio")
@@ -26,6 +29,8 @@ struct GuestTests {
     // Copies that the virtual IOMMU refused, by interrupt and polled.
     #expect(reports.filter { $0["faultsInjected"] as? Int ?? 0 >= 6 }.count == 2)
     #expect(run.evidence("faults") != nil && run.evidence("faults-poll") != nil)
+    for kind in ["msix", "intx"] { #expect(run.evidence("verify-\(kind)") != nil) }
+    #expect(reports.filter { $0["interruptKind"] as? String == "INTx" }.count == 1)
     let devices = Set(reports.compactMap { $0["device"] as? String })
     #expect(devices.count == 2)
     for device in devices {
@@ -35,31 +40,15 @@ struct GuestTests {
     print(run.log.split(separator: "\n").filter { $0.hasPrefix("RESULT") }.joined(separator: "\n"))
   }
 
-  @Test("Linux's ioatdma probes both functions and passes its self test, loaded twice")
-  func ioatdma() throws {
-    let run = try Guest(scenario: "ioatdma", functions: 2, environment: ["CYCLES": "2"]).run()
-    let evidence = run.evidence("ioatdma")
-    #expect(evidence?.contains("2 functions, 2 cycles") == true)
-    print(evidence ?? "")
-  }
-
-  /// Every part that Linux knows; the RAID variants are those whose RAID Linux does not mask.
-  private static let models: [[String]] =
-    [
-      "jasper-forest", "sandy-bridge", "ivy-bridge", "haswell", "broadwell", "broadwell-de",
-      "briarwood", "skylake", "ice-lake",
-    ].map { ["--model", $0] } + ["nehalem", "ice-lake"].map { ["--model", $0, "--raid"] }
-
   @Test(
     "Linux's ioatdma probes every model and passes its self tests, by message and by pin",
     arguments: ["msix", "intx"])
   func models(style: String) throws {
     let run = try Guest(
-      scenario: "ioatdma", emulation: ["--model", "nehalem"], others: Self.models,
-      environment: ["CYCLES": "2", "STYLE": style]
+      scenario: "ioatdma", models: Guest.everyModel, environment: ["CYCLES": "2", "STYLE": style]
     ).run()
     let evidence = run.evidence("ioatdma")
-    #expect(evidence?.contains("\(Self.models.count + 1) functions, 2 cycles") == true)
+    #expect(evidence?.contains("\(Guest.everyModel.count) functions, 2 cycles") == true)
     #expect(run.log.contains("ioat-\(style)"))
     print(evidence ?? "")
   }

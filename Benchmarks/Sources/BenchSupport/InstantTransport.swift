@@ -11,8 +11,12 @@ import Synchronization
 /// While channels are opened and closed a thread answers for the engine (resets, first descriptor,
 /// whatever is outstanding). During a measurement it is stopped, and the measuring loop completes
 /// through `device(of:)`.
+///
+/// With `Doorbells.byMessage` BAR0 cannot be mapped, and the engine completes within the call that
+/// writes DMACOUNT: for measurements that have no loop of their own to do it in.
 package final class InstantTransport: DeviceTransport, @unchecked Sendable {
-  // @unchecked: `page` is constant and names registers, which any thread may store to.
+  // @unchecked: `page` is constant and names registers, which any thread may store to; `devices` is
+  // written before `completesInline` is set, and read while it is.
   package let name = "instant"
   package let kind = TransportKind.mock
   package let supportsReset = false
@@ -20,7 +24,14 @@ package final class InstantTransport: DeviceTransport, @unchecked Sendable {
   package let iovaRanges: [ClosedRange<UInt64>] = [0x10_0000...0xfedf_ffff]
   package let iovaPageSize: UInt64 = 4096
 
+  /// How the driver reaches DMACOUNT.
+  package enum Doorbells: Sendable {
+    case mapped
+    case byMessage
+  }
+
   private let channelCount: Int
+  private let doorbells: Doorbells
   private let file: CInt
   private let page: UnsafeMutableRawPointer
   private let mappings = Mutex<[(iova: UInt64, size: UInt64, address: UInt)]>([])
@@ -28,16 +39,22 @@ package final class InstantTransport: DeviceTransport, @unchecked Sendable {
   private let vectors = Mutex<[CInt]>([])
   private let isStopping = Atomic<Bool>(false)
   private let responder = Mutex<PinnedThread?>(nil)
+  /// The channels that complete within the call that writes DMACOUNT.
+  private let devices: UnsafeMutablePointer<instant_device?>
+  private let completesInline = Atomic<Bool>(false)
 
   /// An engine with `channelCount` channels, 1 to 31; the thread answers for it.
-  package init(channelCount: Int = 1) throws(BenchError) {
+  package init(channelCount: Int = 1, doorbells: Doorbells = .mapped) throws(BenchError) {
     self.channelCount = channelCount
+    self.doorbells = doorbells
     file = bench_memfd(UInt64(Self.barSize))
     guard file >= 0,
       let page = mmap(nil, Self.barSize, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0),
       page != UnsafeMutableRawPointer(bitPattern: -1)
     else { throw BenchError("no memory for the registers: errno \(errno)") }
     self.page = page
+    devices = .allocate(capacity: channelCount)
+    devices.initialize(repeating: nil, count: channelCount)
     configuration.withLock { bytes in
       bytes.replaceSubrange(0..<4, with: [0x86, 0x80, 0x20, 0x6f])
       bytes.replaceSubrange(8..<12, with: [0, 0, 0x80, 0x08])
@@ -55,6 +72,7 @@ package final class InstantTransport: DeviceTransport, @unchecked Sendable {
   deinit {
     stopResponding()
     munmap(page, Self.barSize)
+    devices.deallocate()
     close(file)
   }
 
@@ -65,6 +83,7 @@ package final class InstantTransport: DeviceTransport, @unchecked Sendable {
 
   /// Has the thread answer for the engine again; before channels are opened or closed.
   package func startResponding() {
+    completesInline.store(false, ordering: .sequentiallyConsistent)
     isStopping.store(false, ordering: .sequentiallyConsistent)
     responder.withLock { responder in
       // Without a thread nothing answers, and the driver says so.
@@ -84,11 +103,14 @@ package final class InstantTransport: DeviceTransport, @unchecked Sendable {
     return !isStopping.load(ordering: .sequentiallyConsistent)
   }
 
-  /// Leaves the engine to the measuring loop.
+  /// Leaves the engine to the measuring loop, or to the calls that write DMACOUNT.
   package func stopResponding() {
     isStopping.store(true, ordering: .sequentiallyConsistent)
     let thread = responder.withLock { $0.take() }
     thread?.join()
+    guard doorbells == .byMessage else { return }
+    for channel in 0..<channelCount { devices[channel] = device(of: channel) }
+    completesInline.store(true, ordering: .releasing)
   }
 
   /// The engine's end of a channel that was started; nil before.
@@ -125,14 +147,21 @@ package final class InstantTransport: DeviceTransport, @unchecked Sendable {
   package func regionInfo(_ region: RegionIndex) -> RegionInfo {
     region == .bar0
       ? RegionInfo(
-        size: UInt64(Self.barSize), isReadable: true, isWritable: true, mappableAreas: [0..<4096])
+        size: UInt64(Self.barSize), isReadable: true, isWritable: true,
+        mappableAreas: doorbells == .mapped ? [0..<4096] : [])
       : RegionInfo(size: region == .configuration ? 256 : 0, isReadable: true, isWritable: true)
   }
 
   package func read(
     _ region: RegionIndex, at offset: UInt64, width: AccessWidth
   ) throws(VFIOError) -> UInt64 {
-    configuration.withLock { bytes in
+    if region == .bar0 {
+      return (0..<width.rawValue).reduce(0) { value, index in
+        value | UInt64(page.load(fromByteOffset: Int(offset) + index, as: UInt8.self))
+          << UInt64(8 * index)
+      }
+    }
+    return configuration.withLock { bytes in
       (0..<width.rawValue).reduce(0) { value, index in
         value | UInt64(bytes[(Int(offset) + index) & 255]) << UInt64(8 * index)
       }
@@ -142,11 +171,31 @@ package final class InstantTransport: DeviceTransport, @unchecked Sendable {
   package func write(
     _ region: RegionIndex, at offset: UInt64, width: AccessWidth, value: UInt64
   ) throws(VFIOError) {
+    if region == .bar0 { return writeRegister(Int(offset), width, value) }
     configuration.withLock { bytes in
       for index in 0..<width.rawValue {
         bytes[(Int(offset) + index) & 255] = UInt8(truncatingIfNeeded: value >> UInt64(8 * index))
       }
     }
+  }
+
+  private func writeRegister(_ offset: Int, _ width: AccessWidth, _ value: UInt64) {
+    switch width {
+    case .byte:
+      page.storeBytes(of: UInt8(truncatingIfNeeded: value), toByteOffset: offset, as: UInt8.self)
+    case .word:
+      page.storeBytes(of: UInt16(truncatingIfNeeded: value), toByteOffset: offset, as: UInt16.self)
+    case .dword:
+      page.storeBytes(of: UInt32(truncatingIfNeeded: value), toByteOffset: offset, as: UInt32.self)
+    case .qword: page.storeBytes(of: value, toByteOffset: offset, as: UInt64.self)
+    }
+    // DMACOUNT?
+    guard offset >= Self.window(0), offset % Self.window(0) == 0x06 else { return }
+    let channel = offset / Self.window(0) - 1
+    guard channel < channelCount, completesInline.load(ordering: .acquiring),
+      var device = devices[channel]
+    else { return }
+    instant_device_complete(&device)
   }
 
   package func map(_ region: RegionIndex, range: Range<UInt64>) throws(VFIOError) -> MemoryMapping {

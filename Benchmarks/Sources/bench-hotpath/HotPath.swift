@@ -35,6 +35,7 @@ struct OurHotPath {
       var completed = 0
       var token: UInt64 = 0
       let start = bench_now()
+      bench_toggle_counting()
       try requests.withUnsafeBufferPointer { requests throws(NetDmaError) in
         for _ in 0..<batches {
           for _ in 0..<batch {
@@ -49,6 +50,7 @@ struct OurHotPath {
           completed &+= try channel.poll().completed
         }
       }
+      bench_toggle_counting()
       try between(UInt64(completed), bench_now() - start)
     }
   }

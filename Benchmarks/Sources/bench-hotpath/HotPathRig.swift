@@ -42,7 +42,9 @@ struct HotPathRig: ~Copyable {
 
   /// The floor's side; gives the number of copies that completed.
   func runFloor(batches: UInt64, batch: UInt32) -> UInt64 {
-    floor_run(floor, copies, UInt32(copies.count - 1), batches, batch)
+    bench_toggle_counting()
+    defer { bench_toggle_counting() }
+    return floor_run(floor, copies, UInt32(copies.count - 1), batches, batch)
   }
 
   func close() throws {

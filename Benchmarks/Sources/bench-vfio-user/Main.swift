@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import BenchSupport
 import Logging
 import NetDmaVFIO
 
@@ -13,7 +14,7 @@ import NetDmaVFIO
 struct BenchVFIOUser {
   static func main() throws {
     let arguments = CommandLine.arguments
-    guard arguments.count > 1 else { throw Failure("usage: bench-vfio-user PATH [--batch N]") }
+    guard arguments.count > 1 else { throw BenchError("usage: bench-vfio-user PATH [--batch N]") }
     func value(_ name: String, _ standard: Int) -> Int {
       guard let index = arguments.firstIndex(of: name), index + 1 < arguments.count else {
         return standard
@@ -37,7 +38,9 @@ struct BenchVFIOUser {
     do {
       var channel = try engine.openChannel(mode: .polled)
       for _ in 0..<seconds {
-        let result = try run(&channel, source.slice, target.slice, batch: batch, depth: depth)
+        let result = try PolledCopies.run(
+          &channel, from: source.slice, to: target.slice, size: size, places: 1, batch: batch,
+          depth: depth, nanoseconds: 1_000_000_000)
         best = max(best, result.rate)
         total += result.count
       }
@@ -47,39 +50,5 @@ struct BenchVFIOUser {
     print(
       "\(size) bytes, batches of \(batch), doorbell \(way): \(Int(best / 1000)) k descriptors/s"
         + " in the best second of \(seconds), \(total) in all")
-  }
-
-  /// Copies for a second, with at most `depth` outstanding; gives copies per second and in all.
-  static func run(
-    _ channel: inout NetDmaChannel, _ source: DMASlice, _ target: DMASlice, batch: Int, depth: Int
-  ) throws -> (rate: Double, count: Int) {
-    let start = ContinuousClock.now
-    var submitted = 0
-    var completed = 0
-    var elapsed = Duration.zero
-    while elapsed < .seconds(1) {
-      for _ in 0..<64 where submitted - completed <= depth - batch {
-        for _ in 0..<batch {
-          guard channel.enqueueCopy(from: source, to: target, token: 0) else {
-            throw Failure("the ring is full")
-          }
-        }
-        try channel.submit()
-        submitted += batch
-        let result = try channel.poll()
-        guard result.failed == 0 else { throw Failure("a copy failed") }
-        completed += result.completed
-      }
-      completed += try channel.poll().completed
-      elapsed = .now - start
-    }
-    let rate = Double(completed) / (elapsed / .seconds(1))
-    while completed < submitted { completed += try channel.poll().completed }
-    return (rate, completed)
-  }
-
-  struct Failure: Error, CustomStringConvertible {
-    let description: String
-    init(_ description: String) { self.description = description }
   }
 }

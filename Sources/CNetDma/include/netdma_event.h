@@ -3,6 +3,7 @@
 #ifndef NETDMA_EVENT_H
 #define NETDMA_EVENT_H
 #include <errno.h>
+#include <linux/aio_abi.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdint.h>
@@ -43,5 +44,32 @@ static inline int netdma_wait_readable(int fd, long long nanoseconds) {
   struct timespec limit = {(time_t)(nanoseconds / 1000000000LL), (long)(nanoseconds % 1000000000LL)};
   long n = syscall(SYS_ppoll, &entry, 1UL, nanoseconds < 0 ? (void *)0 : &limit, (void *)0, 0UL);
   return n < 0 ? (errno == EINTR ? 0 : -1) : (int)n;
+}
+// Asynchronous I/O of the kernel's own, used for one thing: an operation that ends can signal an eventfd, and
+// then the kernel adds to its count without ever waiting, as a write to a blocking eventfd would.
+// A context for `netdma_signal`; 0 where there is none to be had.
+static inline uint64_t netdma_signal_context(void) {
+  aio_context_t context = 0;
+  return syscall(SYS_io_setup, 16L, &context) == 0 ? (uint64_t)context : 0;
+}
+static inline void netdma_signal_context_destroy(uint64_t context) {
+  (void)syscall(SYS_io_destroy, (aio_context_t)context);
+}
+// Adds one to the eventfd `target`, at most up to a full count. `ready` is a descriptor that is always readable:
+// waiting for that is the operation, and over at once. 0 if done.
+static inline int netdma_signal(uint64_t context, int ready, int target) {
+  struct iocb operation = {0};
+  struct iocb *list[1] = {&operation};
+  struct io_event ended[16];
+  struct timespec none = {0, 0};
+  operation.aio_lio_opcode = IOCB_CMD_POLL;
+  operation.aio_fildes = (uint32_t)ready;
+  operation.aio_buf = POLLIN;
+  operation.aio_flags = IOCB_FLAG_RESFD;
+  operation.aio_resfd = (uint32_t)target;
+  if (syscall(SYS_io_submit, (aio_context_t)context, 1L, list) != 1) return -1;
+  // Only to make room for the next ones.
+  (void)syscall(SYS_io_getevents, (aio_context_t)context, 0L, 16L, ended, &none);
+  return 0;
 }
 #endif

@@ -41,6 +41,8 @@ static inline int netdma_seal_size(int fd) {
 }
 static inline int netdma_get_seals(int fd) { return fcntl(fd, F_GET_SEALS); }
 static inline int netdma_seal_shrink_flag(void) { return F_SEAL_SHRINK; }
+// F_SEAL_WRITE and F_SEAL_FUTURE_WRITE: either keeps a file from being mapped for writing.
+static inline int netdma_seal_write_flags(void) { return 0x08 | 0x10; }
 static inline void *_Nonnull netdma_map_failed(void) { return MAP_FAILED; }
 
 // The magic number of the file system that a descriptor's file is on; 0 where that cannot be told.

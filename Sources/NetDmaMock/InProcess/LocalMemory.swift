@@ -19,7 +19,7 @@ public enum LocalMemoryError: Error, Hashable, Sendable {
 public final class LocalMemory: BusMemory {
   /// One mapping.
   ///
-  /// `users` counts accesses under way, so that an unmap can wait for them.
+  /// `users` counts accesses under way and claims, so that an unmap can wait for them.
   @safe private final class Window: @unchecked Sendable {
     // @unchecked: constants beside an atomic; the pointed-to bytes are DMA memory, which any number
     // of parties may touch at any time.
@@ -28,7 +28,7 @@ public final class LocalMemory: BusMemory {
     let base: UnsafeMutableRawPointer
     let isReadable: Bool
     let isWritable: Bool
-    let users = Atomic<Int>(0)
+    let users = UseCount()
 
     init(
       iova: UInt64, size: UInt64, base: UnsafeMutableRawPointer, isReadable: Bool, isWritable: Bool
@@ -89,12 +89,7 @@ public final class LocalMemory: BusMemory {
       }
       return windows.remove(at: position)
     }
-    var turn = 0
-    while window.users.load(ordering: .acquiring) != 0 {
-      // An access is a memcpy of at most a transfer's size.
-      turn += 1
-      if turn < 1000 { netdma_cpu_pause() } else { _ = usleep(50) }
-    }
+    window.users.waitUntilUnused()
   }
 
   /// Number of mappings.
@@ -115,14 +110,26 @@ public final class LocalMemory: BusMemory {
       guard low > 0 else { return nil }
       let window = windows[low - 1]
       guard window.contains(address), window.allows(direction) else { return nil }
-      window.users.add(1, ordering: .acquiring)
+      window.users.enter()
       return window
     }
     guard let found else { throw BusFault(address: address, direction: direction) }
     return found
   }
 
-  private func leave(_ window: Window) { window.users.subtract(1, ordering: .releasing) }
+  private func leave(_ window: Window) { window.users.leave() }
+
+  /// The mapping that `address` lies in.
+  public func direct(_ address: UInt64, _ direction: BusFault.Direction) -> DirectSpan {
+    do throws(BusFault) {
+      let window = try enter(address, 1, direction)
+      return unsafe DirectSpan(
+        first: window.iova, size: window.size, base: window.base, isReadable: window.isReadable,
+        isWritable: window.isWritable, users: window.users)
+    } catch {
+      return DirectSpan()
+    }
+  }
 
   /// Runs `body` on each piece of a range that lies in one window, after all of it was checked.
   private func forEachPiece(

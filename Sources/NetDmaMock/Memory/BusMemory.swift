@@ -36,6 +36,25 @@ public protocol BusMemory: AnyObject, Sendable {
   /// One 8-byte store that becomes visible after everything the device wrote before
   /// (`address` is a multiple of 8).
   func storeRelease(_ value: UInt64, to address: UInt64) throws(BusFault)
+  /// Waits until the host sees what `storeRelease` stored; for the engine's thread without a lock,
+  /// before it signals an interrupt that tells of it.
+  func settleStores()
+  /// Accesses under way that wait for somebody's answer fail now: the function is being reset.
+  func abandonWaits()
+  /// The memory around `address`, for plain loads and stores as long as the result lives; an empty one
+  /// where these do not reach, and then the calls above still may.
+  func direct(_ address: UInt64, _ direction: BusFault.Direction) -> DirectSpan
+}
+
+extension BusMemory {
+  /// Memory that stores reach at once has nothing to wait for.
+  public func settleStores() {}
+  /// As `settleStores`.
+  public func abandonWaits() {}
+  /// Nothing: every access is a call.
+  public func direct(_ address: UInt64, _ direction: BusFault.Direction) -> DirectSpan {
+    DirectSpan()
+  }
 }
 
 /// Where a device's interrupts go.

@@ -152,6 +152,21 @@ extension ClientMemory {
     try unsafe body(buffer)
   }
 
+  /// The window that `address` lies in, unless its file is guarded or the client's own.
+  public func direct(_ address: UInt64, _ direction: BusFault.Direction) -> DirectSpan {
+    let wanted: DMAPermissions = direction == .read ? .read : .write
+    guard let window = enterOne(address, last: address, wanted) else { return DirectSpan() }
+    guard case .file(let file, let offset) = window.backing, !file.isGuarded else {
+      leave(window)
+      return DirectSpan()
+    }
+    // The window lies inside the file as it is mapped, and the window keeps the mapping.
+    return unsafe DirectSpan(
+      first: window.first, size: window.last - window.first + 1, base: file.pointer(offset),
+      isReadable: window.permissions.contains(.read),
+      isWritable: window.permissions.contains(.write), users: window.users)
+  }
+
   /// One 8-byte store that follows everything written before.
   public func storeRelease(_ value: UInt64, to address: UInt64) throws(BusFault) {
     // Windows are page aligned, so an aligned word lies in one.
@@ -165,6 +180,15 @@ extension ClientMemory {
         file.pointer(offset + (address - window.first)), value.littleEndian)
       return
     }
+    if case .client = window.backing {
+      // The caller holds a lock that whoever receives the client's answer may want.
+      let bytes = (0..<8).map { UInt8(truncatingIfNeeded: value >> UInt64(8 * $0)) }
+      hasRemoteStores.store(true, ordering: .relaxed)
+      guard client?.post(address, bytes) ?? false else {
+        throw BusFault(address: address, direction: .write)
+      }
+      return
+    }
     var word = value.littleEndian
     netdma_fence_release()
     try unsafe withUnsafeBytes(of: &word) { (bytes) throws(BusFault) in
@@ -172,4 +196,13 @@ extension ClientMemory {
       try unsafe put(window, address, base, 8)
     }
   }
+
+  /// Waits for the client's answers to stores by message, which it makes in order.
+  public func settleStores() {
+    guard hasRemoteStores.load(ordering: .relaxed) else { return }
+    client?.settle()
+  }
+
+  /// The client cannot answer while it waits for the reset.
+  public func abandonWaits() { client?.abandon() }
 }

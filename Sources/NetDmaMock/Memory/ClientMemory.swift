@@ -40,7 +40,7 @@ public final class ClientMemory: BusMemory {
     let last: UInt64
     let permissions: DMAPermissions
     let backing: Backing
-    let users = Atomic<Int>(0)
+    let users = UseCount()
 
     init(first: UInt64, last: UInt64, permissions: DMAPermissions, backing: Backing) {
       self.first = first
@@ -74,6 +74,8 @@ public final class ClientMemory: BusMemory {
   private let limit: Int
   /// Reads or writes client memory by message; set while a client is connected.
   private let remote = Mutex<(any RemoteMemory)?>(nil)
+  /// Something was stored by message.
+  let hasRemoteStores = Atomic<Bool>(false)
 
   /// Files that one client may share at a time.
   private static let maximumFiles = 256
@@ -177,12 +179,7 @@ public final class ClientMemory: BusMemory {
   private static func waitForUsers(_ window: Window) {
     // An access by message waits for the client, who waits for us: it is the client that refuses it.
     if case .client = window.backing { return }
-    var turn = 0
-    // A user is one piece of a copy, or one message with its own deadline.
-    while window.users.load(ordering: .acquiring) != 0 {
-      turn += 1
-      if turn < 1000 { netdma_cpu_pause() } else { _ = usleep(20) }
-    }
+    window.users.waitUntilUnused()
   }
 
   // MARK: - Windows in use
@@ -197,7 +194,7 @@ public final class ClientMemory: BusMemory {
       let window = state.windows[position]
       guard window.first <= address, last <= window.last, window.permissions.contains(wanted)
       else { return nil }
-      window.users.add(1, ordering: .acquiring)
+      window.users.enter()
       return window
     }
   }
@@ -223,12 +220,12 @@ public final class ClientMemory: BusMemory {
         next = window.last + 1
         position += 1
       }
-      for window in found { window.users.add(1, ordering: .acquiring) }
+      for window in found { window.users.enter() }
       return found
     }
   }
 
-  func leave(_ window: Window) { window.users.subtract(1, ordering: .releasing) }
+  func leave(_ window: Window) { window.users.leave() }
 
   func leave(_ windows: [Window]) {
     for window in windows { leave(window) }
@@ -241,6 +238,12 @@ protocol RemoteMemory: AnyObject, Sendable {
   func read(_ address: UInt64, _ count: Int) -> [UInt8]?
   /// False when the client refused or is gone.
   func write(_ address: UInt64, _ bytes: [UInt8]) -> Bool
+  /// Writes without waiting for the client's answer; false when it is gone.
+  func post(_ address: UInt64, _ bytes: [UInt8]) -> Bool
+  /// Waits until everything that was posted is answered, or the client has had its time.
+  func settle()
+  /// Whoever waits for an answer now gets none.
+  func abandon()
 }
 
 extension Array {

@@ -57,10 +57,11 @@ final class SharedFile: Sendable {
     let access = fcntl(fd, F_GETFL) & O_ACCMODE
     let seals = netdma_get_seals(fd)
     let isSealed = seals >= 0 && seals & netdma_seal_shrink_flag() != 0
+    let isReadOnly = seals >= 0 && seals & netdma_seal_write_flags() != 0
     return Facts(
       identity: Identity(device: UInt64(status.st_dev), inode: UInt64(status.st_ino)),
       length: UInt64(clamping: status.st_size), isReadable: access != O_WRONLY,
-      isWritable: access == O_RDWR, isGuarded: !isSealed || kind == hugetlbfs)
+      isWritable: access == O_RDWR && !isReadOnly, isGuarded: !isSealed || kind == hugetlbfs)
   }
 
   /// Maps all of a file; nil when the kernel refuses.

@@ -7,19 +7,27 @@ import Synchronization
 /// One channel: its registers, behind a lock, and its engine, a thread.
 ///
 /// Lock discipline: the lock guards `ChannelState`. Register accesses hold it for a few instructions;
-/// the engine takes it between descriptors only, never while it reads a descriptor or moves data,
-/// so a register read never waits for a copy. The 8-byte completion word is stored under the lock:
+/// the engine takes it between turns only, never while it reads a descriptor or moves data, so a
+/// register read never waits for a copy. A turn is one descriptor, with those before it that nobody had
+/// to hear of; it ends behind the descriptor in which software wrote a register, and what is done of it
+/// shows in the registers at once. The 8-byte completion word is stored under the lock:
 /// after a RESET write has returned, no word of the old chain can appear any more. Interrupts are
 /// signalled without any lock.
 final class ChannelModel: Sendable {
   let index: Int
   private let function: FunctionState
   private let memory: any BusMemory
+  private let settleContext: SettleContext
   private let bell: EngineBell
   private let state: Mutex<ChannelState>
   /// The state's epoch, for the engine to notice without the lock that its work is void.
   private let epoch = Atomic<UInt32>(0)
   private let isStopping = Atomic<Bool>(false)
+  /// Changes with everything that software does: the engine's turn is over then.
+  private let attention = Atomic<UInt32>(0)
+  // How far the turn is, written by the engine alone: the last descriptor done, 0 for none, and the next.
+  private let turnDone = Atomic<UInt64>(0)
+  private let turnNext = Atomic<UInt64>(0)
   /// Where software may store DMACOUNT; its lock is taken before the state's.
   private let doorbell = Mutex(Doorbell())
   private let hasDoorbell = Atomic<Bool>(false)
@@ -34,17 +42,30 @@ final class ChannelModel: Sendable {
     self.index = index
     self.function = function
     self.memory = memory
+    settleContext = SettleContext(function: function, memory: memory)
     bell = try EngineBell()
     state = Mutex(ChannelState())
   }
 
-  /// Runs `body` under the lock and publishes the epoch that results.
+  /// Runs `body`, which software asked for, under the lock, with the registers as they are now;
+  /// publishes the epoch that results, and ends the engine's turn.
   private func withState<R>(_ body: (inout ChannelState) -> R) -> R {
     state.withLock { state in
+      show(&state)
       let result = body(&state)
       epoch.store(state.epoch, ordering: .releasing)
+      endTurn()
       return result
     }
+  }
+
+  /// Something changed that the engine asks for once in a turn.
+  func endTurn() { attention.wrappingAdd(1, ordering: .releasing) }
+
+  /// Brings the registers up to where the engine is.
+  private func show(_ state: inout ChannelState) {
+    let next = turnNext.load(ordering: .relaxed)
+    state.show(done: turnDone.load(ordering: .acquiring), current: next)
   }
 
   // MARK: - Registers
@@ -53,7 +74,10 @@ final class ChannelModel: Sendable {
   func read(word: Int, lanes: ByteLanes) -> UInt64? {
     let configuration = function.configuration
     guard lanes.bits & ChannelState.implemented(word: word, configuration) != 0 else { return nil }
-    return state.withLock { $0.read(word: word, lanes: lanes, configuration) }
+    return state.withLock { state in
+      show(&state)
+      return state.read(word: word, lanes: lanes, configuration)
+    }
   }
 
   /// Whether anything of what is touched is implemented.
@@ -71,9 +95,8 @@ final class ChannelModel: Sendable {
       let new = state.error & ~before
       if new != 0 { function.latchChannelError(new) }
       if effect.contains(.reportHalt) {
-        let settling = settleContext
-        state.reportHalt(settling)
-        if new != 0, state.reportError(settling) { return effect.union(.signal) }
+        state.reportHalt(settleContext)
+        if new != 0, state.reportError(settleContext) { return effect.union(.signal) }
       }
       return effect
     }
@@ -171,6 +194,7 @@ final class ChannelModel: Sendable {
   /// Makes `run` return after the descriptor in flight.
   func stop() {
     isStopping.store(true, ordering: .releasing)
+    endTurn()
     bell.ring()
   }
 
@@ -195,14 +219,21 @@ final class ChannelModel: Sendable {
       switch step {
       case .run(let job):
         pacer.begin()
-        let result = execution.run(job) { self.isVoid(job.epoch) }
+        let result = execution.run(job) {
+          self.isVoid(job.epoch)
+        } goesOn: { done, next in
+          self.goesOn(behind: done, to: next, since: job.attention)
+        }
         if result.interruptsSpuriously { function.raiseSpuriously(channel: index) }
         if let time = pacer.end(of: result) { pause(until: time, epoch: job.epoch) }
         outcome = result
       case .signal:
+        // An interrupt must not overtake the word that it is about.
+        memory.settleStores()
         function.raise(channel: index)
       case .sleep(let time):
         pacer.idle()
+        execution.rest()
         if hasDoorbell.load(ordering: .acquiring) {
           watch(since: seen, until: time)
           continue
@@ -218,12 +249,22 @@ final class ChannelModel: Sendable {
     epoch.load(ordering: .acquiring) != jobEpoch || isStopping.load(ordering: .acquiring)
   }
 
+  /// Says in the middle of a turn what is done; false when the turn is over.
+  private func goesOn(behind done: UInt64, to next: UInt64, since seen: UInt32) -> Bool {
+    guard attention.load(ordering: .acquiring) == seen else { return false }
+    turnNext.store(next, ordering: .relaxed)
+    turnDone.store(done, ordering: .releasing)
+    return true
+  }
+
   /// Accounts for what is done and says what to do now.
   ///
   /// Until the next call the engine counts as busy if it was given something to do.
   private func nextStep(_ outcome: EngineOutcome?) -> Step {
     let isStopping = isStopping.load(ordering: .acquiring)
-    return withState { state in
+    return state.withLock { state in
+      defer { epoch.store(state.epoch, ordering: .releasing) }
+      turnDone.store(0, ordering: .relaxed)
       if let outcome {
         if !isStopping, state.settle(outcome, settleContext) { return .signal }
       }
@@ -240,12 +281,13 @@ final class ChannelModel: Sendable {
         }
         state.startTime = 0
       }
-      if let job = state.begin() { return .run(job) }
-      return .sleep(until: state.dueTime)
+      guard var job = state.begin() else { return .sleep(until: state.dueTime) }
+      // With modelled time each descriptor has an end of its own.
+      if function.configuration.timing.isPaced { job.mayGoOn = false }
+      job.attention = attention.load(ordering: .relaxed)
+      return .run(job)
     }
   }
-
-  private var settleContext: SettleContext { SettleContext(function: function, memory: memory) }
 
   /// Below this many nanoseconds the engine looks at the clock instead of sleeping, because a
   /// sleep takes longer than that to end.

@@ -2,7 +2,7 @@
 
 import NetDmaVFIO
 
-/// One descriptor for the engine to do.
+/// One descriptor for the engine to do, and how many behind it in the same turn.
 struct EngineJob: Sendable {
   /// The chain that it belongs to; an outcome of another one counts for nothing.
   var epoch: UInt32
@@ -18,11 +18,46 @@ struct EngineJob: Sendable {
   var index: UInt64
   /// CHANERRMASK.
   var errorMask: UInt32
+  /// Whether the engine may go on behind a descriptor that nobody has to hear of, as long as the channel's
+  /// `attention` is this.
+  var mayGoOn: Bool
+  var attention: UInt32 = 0
+
+  /// The descriptor behind the one that ended so.
+  mutating func advance(over outcome: borrowing EngineOutcome) {
+    address = outcome.next
+    link = nil
+    isChainStart = false
+    remaining -= Int(outcome.slots)
+    index += 1
+  }
 }
 
-/// What came out of a job.
+/// Descriptors of one turn that ended well and asked for no word and no interrupt.
+struct EngineProgress: Sendable {
+  var descriptors: UInt64 = 0
+  var slots: UInt16 = 0
+  var bytes: UInt64 = 0
+  /// Of the last one, as in `EngineOutcome`.
+  var address: UInt64 = 0
+  var link: UInt64 = 0
+  var next: UInt64 = 0
+
+  /// One more.
+  mutating func add(_ outcome: borrowing EngineOutcome) {
+    descriptors += 1
+    slots &+= outcome.slots
+    bytes &+= outcome.bytes
+    address = outcome.address
+    link = outcome.link
+    next = outcome.next
+  }
+}
+
+/// What came out of a job: of its last descriptor, and of those done before it.
 struct EngineOutcome: Sendable {
   var epoch: UInt32
+  var before = EngineProgress()
   /// Address of the descriptor (of the base one, where there is an extension).
   var address: UInt64 = 0
   /// Address of the last slot taken.
@@ -52,10 +87,26 @@ struct EngineOutcome: Sendable {
   var injected: UInt64 = 0
 
   init(epoch: UInt32) { self.epoch = epoch }
+
+  /// Whether it ended well, and nobody has to hear of that at once.
+  var isQuiet: Bool {
+    errors == 0 && !writesCompletion && !interrupts && !isHung && delay == 0 && injected == 0
+      && dcaTarget == nil
+  }
+
+  /// The engine goes on behind it.
+  mutating func goOn() {
+    var progress = before
+    progress.add(self)
+    let mask = errorMask
+    self = EngineOutcome(epoch: epoch)
+    errorMask = mask
+    before = progress
+  }
 }
 
 /// What a channel reaches outside its own registers when a descriptor ends.
-struct SettleContext {
+struct SettleContext: Sendable {
   let function: FunctionState
   let memory: any BusMemory
 
@@ -84,10 +135,11 @@ extension ChannelState {
   mutating func begin() -> EngineJob? {
     guard phase == .active, !isHung, count != counter else { return nil }
     isBusy = true
+    turnEpoch = epoch
     let job = EngineJob(
       epoch: epoch, address: next, link: rereadsLink ? lastLink : nil,
       isChainStart: nextIsChainStart, remaining: Int(remaining), index: statistics.descriptors,
-      errorMask: errorMask)
+      errorMask: errorMask, mayGoOn: dueTime == nil)
     statistics.descriptors += 1
     current = next
     return job
@@ -103,9 +155,11 @@ extension ChannelState {
   ///
   /// Returns whether to signal the interrupt.
   mutating func settle(_ outcome: EngineOutcome, _ context: borrowing SettleContext) -> Bool {
+    statistics.descriptors += outcome.before.descriptors
     guard outcome.epoch == epoch else { return false }
     statistics.injectedFaults += outcome.injected
     rereadsLink = false
+    if outcome.before.descriptors != 0 { advance(over: outcome.before) }
     if outcome.isHung {
       isHung = true
       return false
@@ -155,6 +209,24 @@ extension ChannelState {
       signals = signals || raises
     }
     return signals
+  }
+
+  /// Accounts for what ended well before the descriptor that a turn ended with.
+  private mutating func advance(over progress: EngineProgress) {
+    counter &+= progress.slots
+    lastCompleted = progress.address
+    lastLink = progress.link
+    next = progress.next
+    current = progress.next
+    nextIsChainStart = false
+    statistics.bytes += progress.bytes
+  }
+
+  /// Shows in the registers how far the engine is in the middle of a turn.
+  mutating func show(done: UInt64, current: UInt64) {
+    guard isBusy, turnEpoch == epoch, done != 0 else { return }
+    lastCompleted = done
+    self.current = current
   }
 
   /// Latches the cause.

@@ -3,8 +3,8 @@
 /// One channel's registers and the position of its engine: the state machine without threads or
 /// memory.
 ///
-/// Guarded by `ChannelModel`'s lock. The engine takes a descriptor at a time (`begin`), works without
-/// the lock, and hands in what came out (`settle`). Whatever drops the chain in between (RESET, ABORT,
+/// Guarded by `ChannelModel`'s lock. The engine takes a descriptor (`begin`), works without the lock, goes
+/// on behind it where nobody has to hear of its end, and hands in what came out (`settle`). Whatever drops the chain in between (RESET, ABORT,
 /// a new CHAINADDR) changes `epoch`, and the outcome of an older epoch counts for nothing.
 struct ChannelState: Sendable {
   /// Bits 2:0 of CHANSTS.
@@ -56,6 +56,8 @@ struct ChannelState: Sendable {
   // The engine's work.
   var epoch: UInt32 = 0
   var isBusy = false
+  /// The epoch of what the engine is busy with.
+  var turnEpoch: UInt32 = 0
   var isHung = false
   var stopRequest = StopRequest.none
   /// RESET was written while a descriptor was in flight: reads back until its end.

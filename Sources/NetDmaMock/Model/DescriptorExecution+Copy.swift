@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import Glibc
+
 extension DescriptorExecution {
   /// Bytes of one bus access; between two of them a reset is noticed.
   static var pieceSize: UInt64 { 1 << 20 }
@@ -34,7 +36,7 @@ extension DescriptorExecution {
       let to = destination.run(at: offset)
       let count = min(from.count, to.count, Self.pieceSize)
       do throws(BusFault) {
-        try memory.copy(from: from.address, to: to.address, count: Int(count))
+        try copy(from: from.address, to: to.address, count: Int(count))
       } catch {
         outcome.errors = Self.errorBit(error)
         return
@@ -43,6 +45,21 @@ extension DescriptorExecution {
       if offset < size, isVoid() { return }
     }
     outcome.bytes = size
+  }
+
+  /// One piece.
+  private mutating func copy(
+    from: UInt64, to: UInt64, count: Int
+  ) throws(BusFault) {
+    if let origin = unsafe Self.pointer(&source, memory, from, count, .read),
+      let target = unsafe Self.pointer(&destination, memory, to, count, .write)
+    {
+      // All of both lies in what is claimed; they may overlap.
+      unsafe memmove(target, origin, count)
+      return
+    }
+    letGo()
+    try memory.copy(from: from, to: to, count: count)
   }
 
   mutating func fill(
@@ -103,6 +120,7 @@ extension DescriptorExecution {
     guard !overlaps(destination.first, destination.firstCount),
       !overlaps(destination.second, destination.size - destination.firstCount)
     else { return }
+    letGo()
     _ = write(pattern: 0xdbdb_dbdb_dbdb_dbdb, to: destination, isVoid: { false })
   }
 

@@ -106,6 +106,7 @@ extension DescriptorExecution {
       return nil
     }
     let fetched = fetch(descriptor.next, remaining: job.remaining - 1, isChainStart: false)
+    letGo()
     guard let extended = fetched.descriptor else {
       outcome.errors = fetched.error
       return nil

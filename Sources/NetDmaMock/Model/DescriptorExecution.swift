@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import Glibc
+
 /// Reads descriptors and carries them out; lives on one engine's thread and allocates nothing per
 /// descriptor.
 ///
 /// A slot is read once into private storage and judged there, so memory that changes meanwhile cannot
-/// slip past a check. Slots that lie side by side are read together, never beyond DMACOUNT:
-/// software may not change a descriptor between the doorbell and its retirement.
+/// slip past a check. Slots that lie side by side are read together, never beyond DMACOUNT: software may
+/// not change a descriptor between the doorbell and its retirement. It may afterwards, so a slot
+/// that was taken is read again when the chain comes back to it.
 @safe struct DescriptorExecution: ~Copyable {
   let channel: Int
   let function: FunctionState
@@ -23,6 +26,10 @@
   private var aheadAddress: UInt64 = 0
   private var aheadCount = 0
   private var epoch: UInt32 = 0
+  // Claims for the time of a turn.
+  private var ring = DirectSpan()
+  var source = DirectSpan()
+  var destination = DirectSpan()
 
   /// The eight bytes that work area 0 repeats, nil when it holds something else.
   var filledPattern: UInt64?
@@ -47,32 +54,133 @@
     return unsafe UnsafeMutableRawBufferPointer(rebasing: storage[start..<start + Self.areaSize])
   }
 
-  // MARK: - One descriptor
+  // MARK: - A turn
 
-  /// Fetches and carries out the descriptor of `job`.
+  /// What an engine does without asking its channel: so many descriptors, about so many bytes.
+  private static let turnDescriptors: UInt64 = 64
+  private static let turnBytes: UInt64 = 2 << 20
+
+  /// Fetches and carries out the descriptor of `job`, and those behind it up to one whose end somebody
+  /// has to hear of.
   ///
-  /// `isVoid` tells that nobody waits for it any more; between two pieces of a long one it is
-  /// then left.
-  mutating func run(_ job: EngineJob, isVoid: () -> Bool) -> EngineOutcome {
-    var outcome = EngineOutcome(epoch: job.epoch)
-    outcome.errorMask = job.errorMask
+  /// - Parameters:
+  ///   - isVoid: Tells that nobody waits for it any more; between two pieces of a long descriptor it is
+  ///     then left.
+  ///   - goesOn: Gets the address of a descriptor that is done and that of the next one; false when
+  ///     software did something since the turn began.
+  mutating func run(
+    _ job: EngineJob, isVoid: () -> Bool, goesOn: (_ done: UInt64, _ next: UInt64) -> Bool
+  ) -> EngineOutcome {
+    var job = job
     if job.epoch != epoch {
       epoch = job.epoch
       aheadCount = 0
       if job.isChainStart { checksum = .max }
     }
+    var outcome = EngineOutcome(epoch: job.epoch)
+    outcome.errorMask = job.errorMask
+    while true {
+      carryOut(job, &outcome, isVoid: isVoid)
+      guard job.mayGoOn, outcome.isQuiet, job.remaining > Int(outcome.slots),
+        outcome.before.descriptors < Self.turnDescriptors, outcome.before.bytes < Self.turnBytes,
+        goesOn(outcome.address, outcome.next)
+      else { break }
+      job.advance(over: outcome)
+      outcome.goOn()
+      guard copyAhead(&job, &outcome, goesOn) else { break }
+    }
+    letGo()
+    return outcome
+  }
+
+  /// Plain copies whose slots were read and whose memory is claimed: nearly every descriptor there is, so
+  /// these pay for nothing that the one before them did not change.
+  ///
+  /// Leaves at the first that is more than that, or the last that the count covers. False when the turn is
+  /// over; the outcome is then that of the last one done.
+  private mutating func copyAhead(
+    _ job: inout EngineJob, _ outcome: inout EngineOutcome,
+    _ goesOn: (_ done: UInt64, _ next: UInt64) -> Bool
+  ) -> Bool {
+    // Whatever changes these ends the turn.
+    guard !function.faults.hasRules, canAccessMemory, configuration.poison.isEmpty else {
+      return true
+    }
+    while aheadCount > 0, job.address == aheadAddress, job.remaining > 1,
+      outcome.before.descriptors < Self.turnDescriptors, outcome.before.bytes < Self.turnBytes
+    {
+      let descriptor = ahead
+      let size = UInt64(descriptor.size)
+      guard descriptor.control & ~DescriptorBit.plain == 0, size &- 1 < Self.pieceSize,
+        size <= configuration.maximumTransfer,
+        configuration.reaches(descriptor.source, count: size),
+        configuration.reaches(descriptor.destination, count: size),
+        let origin = unsafe source.pointer(descriptor.source, Int(size), .read),
+        let target = unsafe destination.pointer(descriptor.destination, Int(size), .write)
+      else { return true }
+      // All of both lies in what is claimed; they may overlap.
+      unsafe memmove(target, origin, Int(size))
+      aheadAddress &+= UInt64(Self.slotSize)
+      aheadCount -= 1
+      outcome.address = job.address
+      outcome.link = job.address
+      outcome.next = descriptor.next
+      outcome.bytes = size
+      guard goesOn(job.address, descriptor.next) else { return false }
+      job.advance(over: outcome)
+      outcome.before.add(outcome)
+      outcome.bytes = 0
+    }
+    return true
+  }
+
+  /// The first of the slots that were read ahead; there is one.
+  private var ahead: RawDescriptor {
+    let start = (Self.readAhead - aheadCount) * Self.slotSize
+    // See `read`.
+    return unsafe RawDescriptor(
+      UnsafeRawBufferPointer(rebasing: storage[start..<start + Self.slotSize]))
+  }
+
+  /// The chain ends here for now: what was read ahead, beyond a DMACOUNT that was lowered since, may
+  /// change.
+  mutating func rest() { aheadCount = 0 }
+
+  /// Gives up what is claimed, before somebody is waited for.
+  mutating func letGo() {
+    if !ring.isEmpty { ring = DirectSpan() }
+    if !source.isEmpty { source = DirectSpan() }
+    if !destination.isEmpty { destination = DirectSpan() }
+  }
+
+  /// Where `count` bytes from `address` are, in what `span` claims or will claim; nil where they can only
+  /// be reached by calls.
+  @unsafe static func pointer(
+    _ span: inout DirectSpan, _ memory: any BusMemory, _ address: UInt64, _ count: Int,
+    _ direction: BusFault.Direction
+  ) -> UnsafeMutableRawPointer? {
+    if let pointer = unsafe span.pointer(address, count, direction) { return unsafe pointer }
+    span = memory.direct(address, direction)
+    return unsafe span.pointer(address, count, direction)
+  }
+
+  // MARK: - One descriptor
+
+  private mutating func carryOut(
+    _ job: EngineJob, _ outcome: inout EngineOutcome, isVoid: () -> Bool
+  ) {
     var address = job.address
     if let link = job.link {
       guard let last = read(link, remaining: 1) else {
         outcome.errors = ChannelErrorBit.nextAddress
-        return outcome
+        return
       }
       address = last.next
     }
     let fetched = fetch(address, remaining: job.remaining, isChainStart: job.isChainStart)
     guard let descriptor = fetched.descriptor else {
       outcome.errors = fetched.error
-      return outcome
+      return
     }
     outcome.address = address
     outcome.link = address
@@ -80,7 +188,6 @@
     outcome.writesCompletion = descriptor.has(DescriptorBit.completion)
     outcome.interrupts = descriptor.has(DescriptorBit.interrupt)
     carryOut(descriptor, job, &outcome, isVoid: isVoid)
-    return outcome
   }
 
   private mutating func carryOut(
@@ -104,6 +211,8 @@
       outcome.errors = ChannelErrorBit.length
       return
     }
+    // What follows may wait for the client's answer, and the client for what is claimed.
+    if descriptor.operation != Opcode.copy { letGo() }
     switch descriptor.operation {
     case Opcode.copy where descriptor.has(DescriptorBit.null):
       _ = injectFaults(job, &outcome, source: nil, destination: nil)
@@ -210,7 +319,7 @@
   private mutating func read(_ address: UInt64, remaining: Int) -> RawDescriptor? {
     let position = address &- aheadAddress
     if position < UInt64(aheadCount * Self.slotSize), address & 63 == 0 {
-      return slot(Int(position))
+      return take(Int(position), of: aheadCount)
     }
     aheadCount = 0
     guard configuration.reaches(address, count: UInt64(Self.slotSize)), canAccessMemory else {
@@ -218,22 +327,33 @@
     }
     let leftInPage = Int((4096 - address & 4095) / UInt64(Self.slotSize))
     let count = max(1, min(remaining, Self.readAhead, leftInPage))
-    do throws(BusFault) {
-      // The first `count` slots of the storage, which this value owns.
-      try unsafe memory.read(
-        address, into: UnsafeMutableRawBufferPointer(rebasing: storage[..<(count * Self.slotSize)]))
-    } catch {
-      return nil
+    // The last slots of the storage, which this value owns: so the slot that is `left` slots before the
+    // end of what was read is as far from the end of the storage.
+    let bytes = count * Self.slotSize
+    let slots = unsafe UnsafeMutableRawBufferPointer(
+      rebasing: storage[(Self.readAhead * Self.slotSize - bytes)..<Self.readAhead * Self.slotSize])
+    if let origin = unsafe Self.pointer(&ring, memory, address, bytes, .read) {
+      // All of it lies in what is claimed.
+      unsafe slots.copyMemory(from: UnsafeRawBufferPointer(start: origin, count: bytes))
+    } else {
+      letGo()
+      do throws(BusFault) {
+        try unsafe memory.read(address, into: slots)
+      } catch {
+        return nil
+      }
     }
     aheadAddress = address
-    aheadCount = count
-    return slot(0)
+    return take(0, of: count)
   }
 
-  private func slot(_ offset: Int) -> RawDescriptor {
-    // `offset` lies in the part of the storage that was read.
-    unsafe RawDescriptor(
-      UnsafeRawBufferPointer(rebasing: storage[offset..<offset + Self.slotSize]))
+  /// Takes the slot at `offset` of `count` slots that were read; it and those before it are forgotten.
+  private mutating func take(_ offset: Int, of count: Int) -> RawDescriptor {
+    aheadCount = count - offset / Self.slotSize
+    let descriptor = ahead
+    aheadAddress &+= UInt64(offset + Self.slotSize)
+    aheadCount -= 1
+    return descriptor
   }
 
   /// Without bus mastering, or once removed, the function reaches no memory.

@@ -169,7 +169,10 @@ public final class IOATModel: Sendable {
   /// True after power-on of the model, so that a model without a PCI side works.
   public var isBusMaster: Bool {
     get { function.isBusMaster }
-    set { function.isBusMaster = newValue }
+    set {
+      function.isBusMaster = newValue
+      for channel in channels { channel.endTurn() }
+    }
   }
 
   /// INTRCTRL's INT bit, the level of the INTx pin.
@@ -214,6 +217,7 @@ public final class IOATModel: Sendable {
     let wasRemoved = function.isRemoved
     function.faults.install(plan, channels: channels.count)
     function.isRemoved = plan.isRemoved
+    for channel in channels { channel.endTurn() }
     if plan.isRemoved != wasRemoved { reset() }
     for channel in channels {
       channel.preset(inUse: plan.inUseAtStart, error: plan.channelErrorAtStart)

@@ -180,6 +180,9 @@ enum DescriptorBit {
   static let bundle: UInt32 = 1 << 8
   static let destinationDCA: UInt32 = 1 << 9
   static let hint: UInt32 = 1 << 10
+  /// What a copy may carry and is still nothing but a copy that nobody waits for.
+  static let plain: UInt32 =
+    sourceNoSnoop | destinationNoSnoop | fence | bundle | destinationDCA | hint
   /// CRC: load the seed from the descriptor.
   static let useSeed: UInt32 = 1 << 11
   /// CRC: 1, the CRC is in the four bytes behind the data.

@@ -7,20 +7,25 @@ struct InterruptTarget: Sendable {
   private let descriptor: CInt
   /// Keeps the descriptor open; without it whoever connected the eventfd does.
   private let owner: SharedDescriptor?
+  private let signaller: EventSignaller?
 
   /// An eventfd that its owner keeps open until it is disconnected.
   init(borrowing descriptor: CInt) {
     self.descriptor = descriptor
     owner = nil
+    signaller = nil
   }
 
-  /// An eventfd of ours.
-  init(_ owner: SharedDescriptor) {
+  /// An eventfd that a client gave us, who can make a write to it wait for ever.
+  init(_ owner: SharedDescriptor, _ signaller: EventSignaller) {
     descriptor = owner.rawValue
     self.owner = owner
+    self.signaller = signaller
   }
 
-  func signal() { EventFD.signalUnlessFull(descriptor) }
+  func signal() {
+    if let signaller { signaller.signal(descriptor) } else { EventFD.signalUnlessFull(descriptor) }
+  }
 }
 
 /// Who writes the MSI-X table that counts.

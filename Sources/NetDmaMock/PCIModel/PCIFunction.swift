@@ -10,6 +10,7 @@ import Synchronization
 final class PCIFunction: Sendable {
   let profile: DeviceProfile
   let model: IOATModel
+  private let memory: any BusMemory
   private let endpoint: PCIEndpoint
   private let undecoded = Atomic<UInt64>(0)
   /// Accesses to BAR0 while it was not decoded: in D3hot, or with memory decoding off.
@@ -27,6 +28,7 @@ final class PCIFunction: Sendable {
     var profile = profile
     profile.model = profile.model.normalized
     self.profile = profile
+    self.memory = memory
     endpoint = PCIEndpoint(profile, tableOwner: tableOwner)
     model = try IOATModel(
       configuration: profile.model, memory: memory, interrupts: endpoint,
@@ -145,6 +147,7 @@ final class PCIFunction: Sendable {
   private func reset(_ kind: PCIFunctionState.ResetKind) {
     // Off the bus first: nothing that the engine still finishes reaches memory or the host.
     model.isBusMaster = false
+    memory.abandonWaits()
     model.reset()
     endpoint.update { $0.reset(kind) }
     publish()

@@ -9,11 +9,13 @@ import NetDmaVFIO
 final class EmulatedFunction: Sendable {
   let memory: ClientMemory
   let pci: PCIFunction
+  let signaller: EventSignaller
   var model: IOATModel { pci.model }
   private let doorbells = Mutex<DoorbellPage?>(nil)
 
   init(_ profile: DeviceProfile) throws(SystemCallError) {
     memory = ClientMemory()
+    signaller = try EventSignaller()
     pci = try PCIFunction(profile, memory: memory, tableOwner: .client)
   }
 

@@ -49,6 +49,8 @@ public final class VFIOUserServer: Sendable {
   private let doormanThread: PinnedThread
   private let logger: Logger
   private let served = Atomic<Int>(0)
+  /// The connection that is being served.
+  private let inside = Mutex<VFIOUserSocket?>(nil)
 
   /// Creates the function and listens; a socket file that a dead server left is replaced.
   ///
@@ -145,6 +147,8 @@ public final class VFIOUserServer: Sendable {
   private func serve(_ socket: VFIOUserSocket, onEnd: () -> Void) -> VFIOUserSession.End {
     let session = VFIOUserSession(
       function: function, socket: socket, mapsDoorbells: mapsDoorbells, logger: logger)
+    inside.withLock { $0 = socket }
+    defer { inside.withLock { $0 = nil } }
     let end = session.run(stop: doorman.stopEvent.rawValue, onEnd: onEnd)
     switch end {
     case .clientLeft: logger.info("client left", metadata: ["socket": "\(path)"])
@@ -156,5 +160,9 @@ public final class VFIOUserServer: Sendable {
   }
 
   /// Ends `run()` soon; from any thread.
-  public func stop() { doorman.stopEvent.signal() }
+  public func stop() {
+    doorman.stopEvent.signal()
+    // A client in the middle of a message, or one that takes no answers, holds nothing up either.
+    inside.withLock { $0 }?.shutdown()
+  }
 }

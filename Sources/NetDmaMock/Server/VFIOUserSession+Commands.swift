@@ -172,7 +172,8 @@ extension VFIOUserSession {
         descriptors.allSatisfy(\.isEventFD)
       else { throw Refusal(EINVAL) }
       let targets = (0..<count).map {
-        descriptors.indices.contains($0) ? InterruptTarget(descriptors[$0]) : nil
+        descriptors.indices.contains($0)
+          ? InterruptTarget(descriptors[$0], function.signaller) : nil
       }
       function.pci.connect(index, start: start, targets)
     case VFIOUser.irqDataBool:

@@ -18,8 +18,10 @@ public final class DMAEngine: Sendable {
   public struct Options: Sendable {
     /// Descriptors in each channel's ring, 8 to 32,768.
     public var ringCapacity = 1024
-    /// Whether vectors are connected; without, channels are polled.
+    /// Whether interrupts are connected; without, channels are polled.
     public var usesInterrupts = true
+    /// The only kind of interrupt to use (`.msix`, `.msi` or `.intx`), nil for the best there is.
+    public var interruptKind: IRQIndex?
     /// Which async copies the CPU makes itself.
     public var copyPolicy = CopyPolicy.engineOnly
     /// The interface's limits and times.
@@ -75,7 +77,8 @@ public final class DMAEngine: Sendable {
       device: device, interface: interface, dispatcher: dispatcher, logger: logger)
     provider = try interface.registerProvider(ioat, characteristics: ioat.characteristics)
     do throws(NetDmaError) {
-      try ioat.start(as: provider, usesInterrupts: options.usesInterrupts)
+      try ioat.start(
+        as: provider, usesInterrupts: options.usesInterrupts, by: options.interruptKind)
       try interface.startProvider(provider, attributes: ioat.attributes)
     } catch {
       ioat.stop()
@@ -188,11 +191,7 @@ public final class DMAEngine: Sendable {
   /// - Throws: `DMAOperationError` when the copy failed or was aborted; `NetDmaError` when no
   ///   channel can take it, `.invalidParameter` when the lengths differ.
   public func copy(from source: DMASlice, to destination: DMASlice) async throws {
-    guard source.count == destination.count else {
-      throw NetDmaError.invalidParameter(
-        call: "copy",
-        detail: "The source has \(source.count) bytes, the destination \(destination.count).")
-    }
+    try CopySides.check(source, destination)
     if try await isForCPU(source.count),
       CPUCopy.copy(from: source, to: destination, in: addressSpace)
     {
@@ -210,16 +209,8 @@ public final class DMAEngine: Sendable {
     from source: borrowing DMABuffer, _ range: Range<Int>? = nil,
     to destination: borrowing DMABuffer, at offset: Int = 0
   ) async throws {
-    let range = range ?? 0..<source.count
-    guard range.lowerBound >= 0, range.upperBound <= source.count, offset >= 0,
-      range.count <= destination.count, offset <= destination.count - range.count
-    else {
-      throw NetDmaError.invalidParameter(
-        call: "copy",
-        detail: "Bytes \(range) of \(source.count) do not go to \(offset) of \(destination.count).")
-    }
-    try await copy(
-      from: source.slice(range), to: destination.slice(offset..<offset + range.count))
+    let sides = try CopySides.slices(of: source, range, to: destination, at: offset)
+    try await copy(from: sides.source, to: sides.destination)
   }
 
   /// Fills `destination` with the eight bytes of `pattern`, least significant first, over and over.

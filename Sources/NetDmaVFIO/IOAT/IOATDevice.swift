@@ -30,9 +30,11 @@ public final class IOATDevice: Sendable {
   public let addressWidth: Int
   /// MSI-X vectors, 0 when the function has none.
   public let vectorCount: Int
+  /// How the channels can interrupt, best first; empty when they can only be polled.
+  public let interruptStyles: [IOATInterruptStyle]
   /// Bit 15 of INTRDELAY: interrupts can be delayed and merged.
   public let canCoalesceInterrupts: Bool
-  private let vectors = Mutex<[CInt]>([])
+  private let connected = Mutex<(style: IOATInterruptStyle, eventFDs: [CInt])?>(nil)
 
   /// Identifies the function behind `transport` and makes it ready for DMA.
   ///
@@ -77,6 +79,12 @@ public final class IOATDevice: Sendable {
     canCoalesceInterrupts = facts.interruptDelay & 0x8000 != 0
     registers = facts.registers
     vectorCount = facts.vectors
+    do throws(VFIOError) {
+      interruptStyles = try IOATInterruptStyle.offered(channels: channelCount) {
+        (index) throws(VFIOError) in
+        try transport.interruptCount(index)
+      }
+    } catch { throw .transport(error) }
   }
 
   /// What is read before anything is decided.
@@ -122,7 +130,7 @@ public final class IOATDevice: Sendable {
 
   // MARK: - The function as a whole
 
-  /// Lets the engine reach memory and raise MSI-X; relaxed ordering is turned off, so that a
+  /// Lets the engine reach memory and send messages; relaxed ordering is turned off, so that a
   /// completion word cannot overtake its data.
   public func startMastering() throws(IOATError) {
     do throws(VFIOError) {
@@ -144,24 +152,58 @@ public final class IOATDevice: Sendable {
     }
   }
 
-  /// Connects MSI-X vector n to eventFDs[n] and lets every channel raise its own vector.
+  /// Connects the interrupts of `style`: vector n to eventFDs[n], or the one that is shared to the
+  /// first, and lets the function raise them.
   ///
   /// The caller keeps the eventfds open until `disableInterrupts()`.
-  public func enableInterrupts(_ eventFDs: [CInt]) throws(IOATError) {
+  public func enableInterrupts(
+    _ style: IOATInterruptStyle, eventFDs: [CInt]
+  ) throws(IOATError) {
+    var control: InterruptControl = .masterInterruptEnable
+    if style == .vectorForEachChannel { control.insert(.msixVectorControl) }
     do throws(VFIOError) {
-      try transport.enableInterrupts(.msix, eventFDs: eventFDs)
-      let control: InterruptControl = [.masterInterruptEnable, .msixVectorControl]
+      try transport.enableInterrupts(style.index, eventFDs: eventFDs)
+      if style == .shared(.intx) { try PCIConfiguration(transport).setPin(true) }
       try registers.write8(IOATRegister.intrctrl, control.rawValue)
     } catch { throw .transport(error) }
-    vectors.withLock { $0 = eventFDs }
+    connected.withLock { $0 = (style, eventFDs) }
   }
 
-  /// Disconnects every vector.
+  /// How interrupts come now, nil while none are connected.
+  public var interruptStyle: IOATInterruptStyle? { connected.withLock { $0?.style } }
+
+  /// Disconnects what was connected; nothing when nothing was.
   public func disableInterrupts() throws(IOATError) {
-    vectors.withLock { $0 = [] }
+    let before = connected.withLock { connected in
+      defer { connected = nil }
+      return connected
+    }
+    guard let before else { return }
     do throws(VFIOError) {
       try registers.write8(IOATRegister.intrctrl, 0)
-      try transport.disableInterrupts(.msix)
+      if before.style == .shared(.intx) { try PCIConfiguration(transport).setPin(false) }
+      try transport.disableInterrupts(before.style.index)
+    } catch { throw .transport(error) }
+  }
+
+  /// Takes a shared interrupt: bit n is set when channel n raised one since the last call.
+  ///
+  /// Reading INTRCTRL disables further interrupts until `releaseSharedInterrupt`; reading ATTNSTATUS
+  /// clears it. What INTRCTRL says does not matter: who else read it took the enable along, and it
+  /// has to come back.
+  func takeSharedInterrupt() throws(IOATError) -> UInt32 {
+    do throws(VFIOError) {
+      _ = try registers.read8(IOATRegister.intrctrl)
+      return try registers.read32(IOATRegister.attnstatus)
+    } catch { throw .transport(error) }
+  }
+
+  /// Lets the next shared interrupt come; what was raised meanwhile comes at once.
+  func releaseSharedInterrupt(_ index: IRQIndex) throws(IOATError) {
+    do throws(VFIOError) {
+      try registers.write8(
+        IOATRegister.intrctrl, InterruptControl.masterInterruptEnable.rawValue)
+      if index == .intx { try transport.unmaskPin() }
     } catch { throw .transport(error) }
   }
 
@@ -183,8 +225,8 @@ public final class IOATDevice: Sendable {
 
   /// Connects the vectors again after the function forgot them.
   func reconnectInterrupts() throws(IOATError) {
-    let connected = vectors.withLock { $0 }
-    if !connected.isEmpty { try enableInterrupts(connected) }
+    guard let before = connected.withLock({ $0 }) else { return }
+    try enableInterrupts(before.style, eventFDs: before.eventFDs)
   }
 
   // MARK: - Quirks

@@ -65,37 +65,50 @@ public final class IOATProvider: NetDmaProvider {
 
   // MARK: - Hardware on and off
 
-  /// Brings every channel to HALTED, lets the function master the bus and, if it has vectors and
-  /// `usesInterrupts`, connects them; listens for errors and for the host wanting the device back.
+  /// Brings every channel to HALTED, lets the function master the bus and, if it can interrupt and
+  /// `usesInterrupts`, connects that; listens for errors and for the host wanting the device back.
   ///
-  /// Before NetDmaProviderStart; `handle` is from NetDmaRegisterProvider.
+  /// Before NetDmaProviderStart; `handle` is from NetDmaRegisterProvider. Interrupts come by a vector
+  /// for each channel, one MSI-X vector, MSI or the pin, whichever of them the function has first;
+  /// only by `kind` where that is given.
+  /// - Throws: `NetDmaError.notSupported` for a `kind` that the function lacks; `.hardware`.
   public func start(
-    as handle: NetDmaProviderHandle, usesInterrupts: Bool = true
+    as handle: NetDmaProviderHandle, usesInterrupts: Bool = true, by kind: IRQIndex? = nil
   ) throws(NetDmaError) {
+    let styles = device.interruptStyles.filter { kind == nil || $0.index == kind }
+    if usesInterrupts, let kind, styles.isEmpty {
+      throw .notSupported(
+        call: "start", detail: "\(device.name) has no \(kind.label) interrupt.")
+    }
     try hardware { () throws(IOATError) in
       try device.startMastering()
       for index in 0..<device.channelCount { try device.channel(index).reset() }
     }
     state.withLock { $0.handle = handle }
-    if usesInterrupts, device.vectorCount > 0 { try connectVectors() }
+    if usesInterrupts, let style = styles.first { try connectVectors(style) }
     connectNotifiers()
   }
 
-  private func connectVectors() throws(NetDmaError) {
+  private func connectVectors(_ style: IOATInterruptStyle) throws(NetDmaError) {
     let affinity = state.withLock { $0.affinity }
-    let count = min(device.vectorCount, device.channelCount)
+    let count = style == .vectorForEachChannel ? device.channelCount : 1
     let vectors: InterruptVectors
     do throws(SystemCallError) {
       vectors = try InterruptVectors(count: count, dispatcher: dispatcher) { vector in
         affinity.first { $0.channel == vector }?.cpu ?? 0
       } isr: { [weak self] vector, signals in
-        self?.isr(vector: vector, signals: signals)
+        switch style {
+        case .vectorForEachChannel: self?.isr(channels: 1 << UInt32(vector), signals: signals)
+        case .shared(let index): self?.sharedISR(index, signals: signals)
+        }
       }
     } catch {
       throw .hardware(.transport(.system(device: device.name, error: error)))
     }
     do throws(NetDmaError) {
-      try hardware { () throws(IOATError) in try device.enableInterrupts(vectors.fileDescriptors) }
+      try hardware { () throws(IOATError) in
+        try device.enableInterrupts(style, eventFDs: vectors.fileDescriptors)
+      }
     } catch {
       vectors.disconnect()
       throw error
@@ -127,14 +140,11 @@ public final class IOATProvider: NetDmaProvider {
   /// Interrupts on a vector whose channel nobody has: late ones, or an engine's mistake.
   public var unclaimedInterrupts: UInt64 { unclaimed.load(ordering: .relaxed) }
 
-  /// The interrupt service routine of vector `vector`: does nothing but ask NetDmaIsr for the CPU
-  /// and queue the channel's DPC there.
-  private func isr(vector: Int, signals: UInt64) {
-    // With fewer vectors than channels any channel may be meant.
-    let channels =
-      device.vectorCount < device.channelCount ? 0..<device.channelCount : vector..<vector + 1
+  /// The interrupt service routine: does nothing but ask NetDmaIsr for the CPU of each channel whose
+  /// bit is set, and queue the channel's DPC there.
+  private func isr(channels: UInt32, signals: UInt64) {
     var isClaimed = false
-    for channel in channels {
+    for channel in 0..<device.channelCount where channels & 1 << UInt32(channel) != 0 {
       guard let context = state.withLock({ $0.allocated[channel] }), context.mode == .interrupt
       else { continue }
       isClaimed = true
@@ -146,6 +156,18 @@ public final class IOATProvider: NetDmaProvider {
       dispatcher.queue(context.dpc, cpu: cpu)
     }
     if !isClaimed { unclaimed.wrappingAdd(1, ordering: .relaxed) }
+  }
+
+  /// The interrupt service routine of an interrupt that all channels share.
+  private func sharedISR(_ index: IRQIndex, signals: UInt64) {
+    guard state.withLock({ $0.hasPower }) else { return }
+    do throws(IOATError) {
+      isr(channels: try device.takeSharedInterrupt(), signals: signals)
+      try device.releaseSharedInterrupt(index)
+    } catch {
+      // Every channel's DPC touches the device too, and tells its client what is wrong.
+      isr(channels: .max, signals: 0)
+    }
   }
 
   /// The DPC of a channel: re-arms first, then looks, so that no completion falls between.
@@ -181,7 +203,8 @@ public final class IOATProvider: NetDmaProvider {
   ) throws(NetDmaError) -> NetDmaChannelGrant {
     let call = "AllocateDmaChannel"
     if parameters.mode == .interrupt, state.withLock({ $0.vectors == nil }) {
-      throw .notSupported(call: call, detail: "\(device.name) has no MSI-X vector; use polling.")
+      throw .notSupported(
+        call: call, detail: "\(device.name) has no interrupt connected; use polling.")
     }
     let wanted = parameters.processorAffinity
     let (context, cpu) = try state.withLock { state throws(NetDmaError) in

@@ -62,6 +62,7 @@ extension DMAAddressSpace {
   /// - Parameters:
   ///   - memory: Stays allocated, and in place, during the call. Whole pages are shown.
   ///   - permissions: What the device may do with it.
+  ///   - body: Gets the memory as the device sees it; it is shown until this returns.
   /// - Throws: What `body` throws, or `VFIOError` in `RegistrationError` when it cannot be shown: the
   ///   memory lock limit, no addresses left, or a vfio-user server, which reaches only memory that
   ///   has a file.

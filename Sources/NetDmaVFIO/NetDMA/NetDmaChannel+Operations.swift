@@ -72,7 +72,9 @@ extension NetDmaChannel {
 
   /// Sets the CPU whose cache the channel's DCA hints name (NET_DMA_OP_TYPE_CONTEXT_CHANGE).
   ///
-  /// - Parameter apicID: The target CPU's APIC id: 8 bits, or 32 where the engine has extended ids.
+  /// - Parameters:
+  ///   - apicID: The target CPU's APIC id: 8 bits, or 32 where the engine has extended ids.
+  ///   - token: Names the operation in its completion.
   /// - Throws: `NetDmaError.notSupported` on an engine without DCA (DMACAPABILITY bit 4).
   public mutating func enqueueContextChange(
     apicID: UInt32, token: UInt64

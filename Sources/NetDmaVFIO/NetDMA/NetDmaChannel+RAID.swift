@@ -36,6 +36,8 @@ extension NetDmaChannel {
   ///   - coefficients: A factor for each block.
   ///   - p: Where P goes, nil when it is not wanted.
   ///   - q: Where Q goes, nil when it is not wanted.
+  ///   - token: Names the operation in its completion.
+  ///   - options: Fence (`.serializeTransfer`) and no-snoop flags.
   /// - Throws: `NetDmaError.notSupported` on an engine without PQ (DMACAPABILITY bit 9);
   ///   `.invalidParameter`.
   public mutating func enqueuePQ(

@@ -12,6 +12,7 @@ extension NetDmaInterface {
   ///   - ringCapacity: Descriptors, 8 to 32,768, rounded up to a power of two.
   ///   - mode: Whether the engine interrupts.
   ///   - affinity: CPUs that completions may run on; empty, any.
+  ///   - priority: Handed to the provider; IOAT engines have one priority.
   ///   - handler: For an interrupt-driven channel: called in the DPC for every operation that ends,
   ///     in submission order. It must not block.
   /// - Throws: `NetDmaError.staleHandle`, `.wrongState`, `.resources`, `.engineDead`, `.hardware`.

@@ -158,11 +158,16 @@ public struct PCIConfiguration: Sendable {
   /// Lets the memory BARs be decoded, and silences the interrupt pin.
   public func enableMemory() throws(VFIOError) {
     try updateCommand(setting: .memorySpace)
-    // A wish: a function without a pin may keep the bit clear.
+    try setPin(false)
+  }
+
+  /// Lets the function use its interrupt pin, or silences it.
+  ///
+  /// A wish: a function without a pin may keep INTERRUPT_DISABLE as it is.
+  public func setPin(_ isOn: Bool) throws(VFIOError) {
     let old = try command()
-    if !old.contains(.interruptDisable) {
-      try write16(old.union(.interruptDisable).rawValue, at: PCIConfigRegister.command)
-    }
+    let new = isOn ? old.subtracting(.interruptDisable) : old.union(.interruptDisable)
+    if new != old { try write16(new.rawValue, at: PCIConfigRegister.command) }
   }
 
   /// Lets the function start transfers, or forbids it.

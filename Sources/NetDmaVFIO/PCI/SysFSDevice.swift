@@ -65,6 +65,11 @@ package struct SysFSDevice: Sendable {
     return names?.first { $0.hasPrefix("vfio") && Int($0.dropFirst(4)) != nil }
   }
 
+  /// DMA channels that a kernel driver registered, 0 without one.
+  package var kernelChannelCount: Int {
+    ((try? files.entries(of: directory + "/dma")) ?? []).count
+  }
+
   /// Every PCI function of the group, by address.
   package func members(ofGroup group: Int) -> [PCIGroupMember] {
     let names = (try? files.entries(of: Self.groupDirectory(group, paths) + "/devices")) ?? []

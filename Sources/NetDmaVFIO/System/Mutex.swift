@@ -17,8 +17,13 @@ import Glibc
   package init(_ initialValue: consuming sending Value) {
     unsafe lock = .allocate(capacity: 1)
     unsafe lock.initialize(to: pthread_mutex_t())
-    // Default attributes: cannot fail on Linux.
-    unsafe pthread_mutex_init(lock, nil)
+    var attributes = pthread_mutexattr_t()
+    // Whoever finds it held looks again for a moment before it sleeps: every lock here is held for a few
+    // instructions, and to sleep and be woken takes thousands. None of these calls can fail on Linux.
+    unsafe pthread_mutexattr_init(&attributes)
+    unsafe pthread_mutexattr_settype(&attributes, CInt(PTHREAD_MUTEX_ADAPTIVE_NP))
+    unsafe pthread_mutex_init(lock, &attributes)
+    unsafe pthread_mutexattr_destroy(&attributes)
     unsafe value = .allocate(capacity: 1)
     unsafe value.initialize(to: initialValue)
   }

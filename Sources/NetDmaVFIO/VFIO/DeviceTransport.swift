@@ -163,8 +163,18 @@ public protocol DeviceTransport: AnyObject, Sendable {
   /// Fires vector `vector` from software (VFIO_IRQ_SET_DATA_NONE | ACTION_TRIGGER): tests the
   /// way from eventfd to ISR without the device.
   func triggerInterrupt(_ index: IRQIndex, vector: Int) throws(VFIOError)
+  /// Lets the pin interrupt again, which VFIO masks with each interrupt of it
+  /// (VFIO_IRQ_SET_ACTION_UNMASK on an AUTOMASKED index); a level that is still high fires at once.
+  func unmaskPin() throws(VFIOError)
 
   /// Resets the function. Afterwards bus mastering, interrupts and registers are as after power-on;
   /// DMA mappings stay.
   func reset() throws(VFIOError)
+}
+
+extension DeviceTransport {
+  /// For a transport to devices without a pin.
+  public func unmaskPin() throws(VFIOError) {
+    throw .missingFeature(device: name, feature: "pin interrupt")
+  }
 }

@@ -162,6 +162,9 @@ public final class IommufdTransport: DeviceTransport {
   public func mapDMA(
     _ memory: DMARegion, at iova: UInt64, permissions: DMAPermissions
   ) throws(VFIOError) {
+    logger.debug(
+      "mapping memory for the device",
+      metadata: ["device": "\(name)", "iova": "\(hex(iova))", "bytes": "\(memory.size)"])
     try mappings.map(memory, at: iova, permissions: permissions) { () throws(SystemCallError) in
       try iommufd.map(memory, at: iova, permissions: permissions)
     }
@@ -171,6 +174,9 @@ public final class IommufdTransport: DeviceTransport {
   ///
   /// - Throws: `VFIOError.invalidMapping`, `.unmapMismatch`, `.system`.
   public func unmapDMA(iova: UInt64, size: UInt64) throws(VFIOError) {
+    logger.debug(
+      "unmapping memory",
+      metadata: ["device": "\(name)", "iova": "\(hex(iova))", "bytes": "\(size)"])
     try mappings.unmap(iova: iova, size: size) { () throws(SystemCallError) in
       try iommufd.unmap(iova: iova, size: size)
     }
@@ -195,6 +201,9 @@ public final class IommufdTransport: DeviceTransport {
   public func triggerInterrupt(_ index: IRQIndex, vector: Int) throws(VFIOError) {
     try device.trigger(index, vector: vector)
   }
+
+  /// Unmasks the pin.
+  public func unmaskPin() throws(VFIOError) { try device.unmaskPin() }
 
   /// Resets the function; bus mastering is off and no vector connected afterwards, DMA mappings and
   /// the error and request notifiers stay.

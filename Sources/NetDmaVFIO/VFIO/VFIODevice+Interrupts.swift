@@ -53,6 +53,7 @@ extension VFIODevice {
     let failure = connected.withLock { connected -> VFIOError? in
       do throws(VFIOError) {
         if connected.remove(index) != nil { try disconnect(index) }
+        step("connecting \(eventFDs.count) \(index.label) to eventfds")
         try set(&request)
         connected.insert(index)
         return nil
@@ -81,6 +82,7 @@ extension VFIODevice {
   /// Under the lock of `connected`: count 0 with DATA_NONE | ACTION_TRIGGER; any other count would
   /// fire the vectors.
   borrowing func disconnect(_ index: IRQIndex) throws(VFIOError) {
+    step("disconnecting \(index.label)")
     var request = Self.irqSet(flags: 0x21, index, start: 0, count: 0)
     do throws(VFIOError) {
       try set(&request)
@@ -99,6 +101,12 @@ extension VFIODevice {
       throw .missingFeature(device: name, feature: "\(index.label) vector \(vector)")
     }
     var request = Self.irqSet(flags: 0x21, index, start: vector, count: 1)
+    try set(&request)
+  }
+
+  /// Unmasks the pin: DATA_NONE | ACTION_UNMASK.
+  package borrowing func unmaskPin() throws(VFIOError) {
+    var request = Self.irqSet(flags: 0x11, .intx, start: 0, count: 1)
     try set(&request)
   }
 

@@ -166,6 +166,7 @@ extension VFIODevice {
         device: name, region: index.rawValue, offset: range.lowerBound,
         width: Int(clamping: range.upperBound - range.lowerBound))
     }
+    step("mapping \(hex(range.lowerBound))..<\(hex(range.upperBound)) of BAR \(index.rawValue)")
     do throws(Errno) {
       return try calls.map(
         file.rawValue, offset: region.fileOffset + range.lowerBound,

@@ -75,6 +75,7 @@ package struct VFIODevice: ~Copyable, Sendable {
       } catch {
         return error
       }
+      step("resetting the function")
       do throws(SystemCallError) {
         try file.call(.reset)
         return nil
@@ -92,6 +93,7 @@ package struct VFIODevice: ~Copyable, Sendable {
     let command = try read(.configuration, at: PCIConfigRegister.command, width: .word)
     let busMaster = UInt64(PCICommand.busMaster.rawValue)
     guard command != 0xffff, command & busMaster != 0 else { return }
+    step("bus mastering off")
     try write(
       .configuration, at: PCIConfigRegister.command, width: .word, value: command & ~busMaster)
   }
@@ -116,6 +118,11 @@ package struct VFIODevice: ~Copyable, Sendable {
       }
       connected = []
     }
+  }
+
+  /// Says what is done next, for whoever asked to see each step.
+  borrowing func step(_ text: @autoclosure () -> String) {
+    logger.debug("\(text())", metadata: ["device": "\(name)"])
   }
 
   /// ENODEV: the function was unplugged, or its driver let it go.

@@ -128,6 +128,9 @@ public final class VFIOKernelTransport: DeviceTransport {
   public func mapDMA(
     _ memory: DMARegion, at iova: UInt64, permissions: DMAPermissions
   ) throws(VFIOError) {
+    logger.debug(
+      "mapping memory for the device",
+      metadata: ["device": "\(name)", "iova": "\(hex(iova))", "bytes": "\(memory.size)"])
     try mappings.map(memory, at: iova, permissions: permissions) { () throws(SystemCallError) in
       try container.map(memory, at: iova, permissions: permissions)
     }
@@ -137,6 +140,9 @@ public final class VFIOKernelTransport: DeviceTransport {
   ///
   /// - Throws: `VFIOError.invalidMapping`, `.unmapMismatch`, `.system`.
   public func unmapDMA(iova: UInt64, size: UInt64) throws(VFIOError) {
+    logger.debug(
+      "unmapping memory",
+      metadata: ["device": "\(name)", "iova": "\(hex(iova))", "bytes": "\(size)"])
     try mappings.unmap(iova: iova, size: size) { () throws(SystemCallError) in
       try container.unmap(iova: iova, size: size)
     }
@@ -161,6 +167,9 @@ public final class VFIOKernelTransport: DeviceTransport {
   public func triggerInterrupt(_ index: IRQIndex, vector: Int) throws(VFIOError) {
     try device.trigger(index, vector: vector)
   }
+
+  /// Unmasks the pin.
+  public func unmaskPin() throws(VFIOError) { try device.unmaskPin() }
 
   /// Resets the function; bus mastering is off and no vector connected afterwards, DMA mappings and
   /// the error and request notifiers stay.

@@ -2,6 +2,7 @@
 
 import CNetDma
 import Glibc
+import Logging
 import Synchronization
 
 extension VFIOUserClient {
@@ -192,6 +193,7 @@ extension VFIOUserClient {
     else {
       throw .missingFeature(device: name, feature: "mappable region \(region.rawValue)")
     }
+    step("mapping a part of a BAR", ["bar": "\(region.rawValue)", "bytes": "\(range.count)"])
     hasMapping.store(true, ordering: .relaxed)
     do throws(SystemCallError) {
       return try MemoryMapping(

@@ -27,6 +27,7 @@ public final class VFIOUserClient: DeviceTransport {
   public let iovaPageSize: UInt64
 
   let connection: VFIOUserConnection
+  private let logger: Logger
   private let reader: PinnedThread
   private let peer: VFIOUserCapabilities
   let regionCount: UInt32
@@ -39,11 +40,13 @@ public final class VFIOUserClient: DeviceTransport {
   /// - Parameters:
   ///   - path: The socket, at most 107 bytes.
   ///   - timeout: For reaching the server, and for each of the questions asked here.
+  ///   - logger: Hears of each step at level debug.
   /// - Throws: `VFIOError.noServer`, `.serverBusy`, `.permissionDenied`, `.protocolViolation`,
   ///   `.refused`, `.timedOut`, `.disconnected`.
   public static func connect(
     path: String, timeout: Duration = .seconds(5), logger: Logger
   ) throws(VFIOError) -> VFIOUserClient {
+    logger.debug("connecting", metadata: ["device": "\(path)"])
     let socket: OwnedFileDescriptor
     do throws(SystemCallError) {
       socket = try VFIOUserSocket.connect(path: path, timeout: timeout)
@@ -59,6 +62,7 @@ public final class VFIOUserClient: DeviceTransport {
     path: String, socket: VFIOUserSocket, timeout: Duration, logger: Logger
   ) throws(VFIOError) {
     name = path
+    self.logger = logger
     let connection = VFIOUserConnection(name: path, socket: socket, logger: logger)
     self.connection = connection
     do throws(SystemCallError) {
@@ -75,6 +79,13 @@ public final class VFIOUserClient: DeviceTransport {
       throw error
     }
     iovaPageSize = UInt64(1) << UInt64(peer.pageSizes.trailingZeroBitCount)
+    step("open", ["regions": "\(regionCount)", "reset": "\(supportsReset)"])
+  }
+
+  /// Says what is done, for whoever asked to see each step.
+  func step(_ text: String, _ details: @autoclosure () -> Logger.Metadata = [:]) {
+    logger.debug(
+      "\(text)", metadata: ["device": "\(name)"].merging(details()) { own, _ in own })
   }
 
   deinit {
@@ -137,6 +148,7 @@ public final class VFIOUserClient: DeviceTransport {
   public func mapDMA(
     _ memory: DMARegion, at iova: UInt64, permissions: DMAPermissions
   ) throws(VFIOError) {
+    step("mapping memory for the device", ["iova": "\(hex(iova))", "bytes": "\(memory.size)"])
     let count = connection.memory.withLock { $0.count }
     guard count < peer.maximumMappings else { throw .mappingCountExhausted(device: name) }
     var writer = WireWriter()
@@ -158,6 +170,7 @@ public final class VFIOUserClient: DeviceTransport {
 
   /// DMA_UNMAP; the server's reply says that it touches the range no more.
   public func unmapDMA(iova: UInt64, size: UInt64) throws(VFIOError) {
+    step("unmapping memory", ["iova": "\(hex(iova))", "bytes": "\(size)"])
     var writer = WireWriter()
     writer.u32(24)
     writer.u32(0)
@@ -208,6 +221,8 @@ public final class VFIOUserClient: DeviceTransport {
 
   /// DEVICE_SET_IRQS in runs of vectors with and without eventfd, each within the server's limit.
   public func enableInterrupts(_ index: IRQIndex, eventFDs: [CInt]) throws(VFIOError) {
+    step(
+      "connecting interrupts to eventfds", ["kind": "\(index.label)", "count": "\(eventFDs.count)"])
     let limit = min(peer.maximumDescriptors, VFIOUser.maximumDescriptors)
     guard limit > 0 || eventFDs.allSatisfy({ $0 < 0 }) else {
       throw .missingFeature(device: name, feature: "interrupt eventfds")
@@ -232,6 +247,7 @@ public final class VFIOUserClient: DeviceTransport {
 
   /// DEVICE_SET_IRQS with no data and count 0.
   public func disableInterrupts(_ index: IRQIndex) throws(VFIOError) {
+    step("disconnecting interrupts", ["kind": "\(index.label)"])
     connection.setAlarm(index, [])
     try setIRQs(
       index, VFIOUser.irqDataNone | VFIOUser.irqActionTrigger, start: 0, count: 0)
@@ -243,8 +259,15 @@ public final class VFIOUserClient: DeviceTransport {
       index, VFIOUser.irqDataNone | VFIOUser.irqActionTrigger, start: vector, count: 1)
   }
 
+  /// DEVICE_SET_IRQS that unmasks the pin.
+  public func unmaskPin() throws(VFIOError) {
+    try setIRQs(
+      .intx, VFIOUser.irqDataNone | VFIOUser.irqActionUnmask, start: 0, count: 1)
+  }
+
   /// DEVICE_RESET.
   public func reset() throws(VFIOError) {
+    step("resetting the function")
     _ = try connection.request(.deviceReset, [], timeout: .seconds(15))
   }
 }

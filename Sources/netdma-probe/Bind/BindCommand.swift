@@ -28,7 +28,8 @@ struct BindCommand: ParsableCommand {
   var address: String
 
   @Option(
-    help: ArgumentHelp("Give this user the group's node in /dev/vfio.", valueName: "name"))
+    help: ArgumentHelp("Give this user the group's node in /dev/vfio.", valueName: "name"),
+    completion: .shellCommand("getent passwd | cut -d: -f1"))
   var user: String?
 
   @Flag(

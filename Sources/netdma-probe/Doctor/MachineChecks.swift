@@ -208,12 +208,15 @@ struct MachineChecks {
         "sudo prlimit --pid $$ --memlock=unlimited:unlimited",
         machine.writing(
           "'\(machine.userName) - memlock unlimited'",
-          to: "/etc/security/limits.d/90-netdma.conf"),
+          to: "/etc/security/limits.d/90-netdma.conf", appending: true),
+        "(then log in again)",
       ]
       : ["(host) start the container with: --ulimit memlock=-1:-1"]
     let found = "RLIMIT_MEMLOCK is \(byteCount(limit))"
     if limit < Self.leastLockedMemory {
-      return result("memlock", title, .failed, "\(found), too little for any copy", fix: fix)
+      return result(
+        "memlock", title, .failed, "\(found), too little for any copy", fix: fix,
+        isPermission: true)
     }
     if limit < Self.usefulLockedMemory {
       return result("memlock", title, .unknown, "\(found), enough for small copies", fix: fix)

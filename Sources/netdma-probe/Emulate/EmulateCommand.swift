@@ -26,7 +26,7 @@ struct EmulateCommand: ParsableCommand {
         netdma-probe emulate --socket ioat.sock --device-id 0b00 --channels 2 --cb-version 3.4
       """)
 
-  @Option(help: ArgumentHelp("Where to listen.", valueName: "path"))
+  @Option(help: ArgumentHelp("Where to listen.", valueName: "path"), completion: .file())
   var socket: String
 
   @OptionGroup var model: ModelOptions
@@ -38,6 +38,9 @@ struct EmulateCommand: ParsableCommand {
     name: .customLong("mmap-doorbell"),
     help: "Let clients map a page to ring doorbells in, which is polled, instead of by message.")
   var mapsDoorbells = false
+
+  @Flag(help: "Print one JSON object for each socket, when it is served.")
+  var json = false
 
   @OptionGroup var log: LogOptions
 
@@ -60,14 +63,22 @@ struct EmulateCommand: ParsableCommand {
       let stop = try StopRequest()
       let logger = log.makeLogger()
       var servers: [VFIOUserServer] = []
-      for (path, profile) in zip(paths, try profiles()) {
+      let profiles = try profiles()
+      for (path, profile) in zip(paths, profiles) {
         servers.append(
           try VFIOUserServer(
             path: path, profile: profile, mapsDoorbells: mapsDoorbells, logger: logger))
       }
       var threads: [ServerThread] = []
       for server in servers { threads.append(try ServerThread(server)) }
-      for path in paths { print("serving \(path)") }
+      for (path, profile) in zip(paths, profiles) {
+        if json {
+          try JSONOutput.print(
+            ServedDevice(socket: path, profile: profile, mapsDoorbells: mapsDoorbells))
+        } else {
+          print("serving \(path)")
+        }
+      }
       flushOutput()
       stop.wait()
       for server in servers { server.stop() }

@@ -10,9 +10,11 @@ struct ListCommand: ParsableCommand {
     commandName: "list",
     abstract: "List the IOAT DMA engines of this machine.",
     discussion: """
-      One line for each PCI function: address, platform and CB version, NUMA node, IOMMU group, \
-      the driver bound now, and whether netdma-probe can use it. Reads sysfs only; it disturbs \
-      no driver and needs no privileges.
+      One line for each PCI function: address, channels (CH: those that ioatdma registered, else those \
+      of the part), NUMA node, IOMMU group ("21+2" has two more functions, which are named \
+      below), the driver bound now, whether netdma-probe can use it, platform and CB version. \
+      Below: why not, and what to do. Reads sysfs only; it disturbs no driver and needs no \
+      privileges.
 
       EXAMPLES
         netdma-probe list
@@ -53,7 +55,9 @@ struct ListCommand: ParsableCommand {
     for device in devices {
       // pci.ids takes longer to load than the bus to walk; engines have names of their own.
       let name = IOATDeviceID(device.identity) == nil ? enumerator.names(of: device) : nil
-      entries.append(ListEntry(device, names: name))
+      let node = SysFSDevice(device.address, paths: host.paths, files: HostFiles())
+      entries.append(
+        ListEntry(device, names: name, kernelChannels: node.kernelChannelCount))
     }
     return entries
   }

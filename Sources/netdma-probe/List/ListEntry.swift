@@ -12,12 +12,14 @@ struct ListEntry: Encodable {
   let name: String
   let platform: String?
   let cbVersion: String?
+  let channels: Int?
   let channel: Int?
   let hasRAID: Bool?
   let isIOAT: Bool
   let numaNode: Int?
   let iommuGroup: Int?
   let groupMembers: [String]
+  let groupFunctions: [GroupFunction]
   let driver: String?
   let msixVectors: Int?
   let bars: [BAR]
@@ -30,7 +32,17 @@ struct ListEntry: Encodable {
     let size: UInt64
   }
 
-  init(_ device: PCIDevice, names: PCINames?) {
+  /// Another function of the IOMMU group.
+  struct GroupFunction: Encodable {
+    let address: String
+    let driver: String?
+    let blocksGroup: Bool
+
+    var summary: String { "\(address) (\(driver ?? "no driver"))" }
+  }
+
+  /// `kernelChannels` is how many channels a kernel driver has found on the function, 0 for unknown.
+  init(_ device: PCIDevice, names: PCINames?, kernelChannels: Int) {
     let engine = IOATDeviceID(device.identity)
     address = device.address.description
     vendorID = Self.hex(device.identity.vendor)
@@ -40,11 +52,19 @@ struct ListEntry: Encodable {
     platform = engine?.platform.name
     cbVersion = engine.map { $0.platform.version?.description ?? "\($0.platform.major).x" }
     channel = engine?.channel
+    // CHANCNT would tell, but only of a device that is opened: what its driver counted, or what
+    // every part of version 3 has.
+    channels =
+      kernelChannels > 0 ? kernelChannels : engine.flatMap { $0.platform.major >= 3 ? 1 : nil }
     hasRAID = engine?.hasRAID
     isIOAT = engine != nil
     numaNode = device.numaNode
     iommuGroup = device.iommuGroup
     groupMembers = device.groupMembers.map(\.address.description)
+    groupFunctions = device.groupMembers.map {
+      GroupFunction(
+        address: $0.address.description, driver: $0.driver, blocksGroup: $0.blocksGroup)
+    }
     driver = device.driver
     msixVectors = device.msix?.vectorCount
     bars = device.bars.map {

@@ -30,13 +30,17 @@ struct ListReport: Encodable {
     for line in advice { print(line) }
   }
 
-  private static let headings = ["ADDRESS", "NODE", "GROUP", "DRIVER", "USABLE", "DEVICE"]
+  private static let headings = [
+    "ADDRESS", "CH", "NODE", "GROUP", "DRIVER", "USABLE", "DEVICE",
+  ]
 
   private var table: TextTable {
     var table = TextTable(Self.headings)
     for entry in devices {
       table.add([
-        entry.address, entry.numaNode.map(String.init) ?? "-", group(entry), entry.driver ?? "-",
+        entry.address, entry.channels.map(String.init) ?? "-",
+        entry.numaNode.map(String.init) ?? "-",
+        group(entry), entry.driver ?? "-",
         entry.isIOAT ? (entry.isUsable ? "yes" : "no") : "-", entry.name,
       ])
     }
@@ -49,6 +53,13 @@ struct ListReport: Encodable {
     return entry.groupMembers.isEmpty ? "\(group)" : "\(group)+\(entry.groupMembers.count)"
   }
 
+  /// Who else is in its group, beside those that the reason names.
+  private func company(_ entry: ListEntry) -> String? {
+    let others = entry.groupFunctions.filter { !(entry.reason ?? "").contains($0.summary) }
+    guard let group = entry.iommuGroup, !others.isEmpty else { return nil }
+    return "group \(group) also holds \(others.map(\.summary).joined(separator: ", "))"
+  }
+
   /// What to do now.
   private var advice: [String] {
     let engines = devices.filter(\.isIOAT)
@@ -59,10 +70,12 @@ struct ListReport: Encodable {
         : "This machine shows no PCI bus, so no DMA engine either."
       return [nothing, "To see a copy on the built-in model: netdma-probe verify --mock"]
     }
-    var lines = engines.filter { !$0.isUsable }.flatMap { entry in
-      fold(
-        (entry.address + ": " + (entry.reason ?? "")).split(separator: " ").map(String.init),
-        width: Terminal.width)
+    var lines = engines.flatMap { entry in
+      [entry.reason, company(entry)].compactMap(\.self).flatMap { remark in
+        fold(
+          "\(entry.address): \(remark)".split(separator: " ").map(String.init),
+          width: Terminal.width)
+      }
     }
     if let usable = engines.first(where: \.isUsable) {
       lines.append("To try it: netdma-probe verify --device \(usable.address)")

@@ -9,6 +9,9 @@ struct ConfigurationImage {
 
   init(bytes: [UInt8]) { self.bytes = bytes }
 
+  /// Whether capabilities, which begin behind the header, may be missing.
+  var isShort: Bool { bytes.count < 256 }
+
   /// From sysfs, which shows ordinary users the first 64 bytes; empty when it shows nothing.
   init(sysfsDirectory: String) {
     var bytes = [UInt8](repeating: 0, count: 4096)

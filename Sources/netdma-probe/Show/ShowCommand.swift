@@ -29,7 +29,8 @@ struct ShowCommand: ParsableCommand {
 
   @Option(
     name: .customLong("vfio-user"),
-    help: ArgumentHelp("The socket of a vfio-user server, see emulate.", valueName: "path"))
+    help: ArgumentHelp("The socket of a vfio-user server, see emulate.", valueName: "path"),
+    completion: .file())
   var socket: String?
 
   @Flag(name: .customLong("mock"), help: "The device model in this process.")

@@ -109,7 +109,8 @@ struct ShowReport: Encodable {
       device: address.description, transport: "sysfs", image: image,
       kernel: KernelState(function, machine),
       bars: function.bars.map(BAR.init),
-      registers: Self.registers(of: function, host, logger: logger))
+      registers: Self.registers(
+        of: function, host, logger: logger, withConfiguration: image.isShort))
   }
 
   /// Why the registers of a function are not read.
@@ -119,7 +120,7 @@ struct ShowReport: Encodable {
   }
 
   private static func registers(
-    of function: PCIDevice, _ host: HostOptions, logger: Logger
+    of function: PCIDevice, _ host: HostOptions, logger: Logger, withConfiguration: Bool
   ) -> Result<RegisterReadout, Unavailable> {
     if let driver = function.driver, !VFIODrivers.isVFIO(driver) {
       return .failure(
@@ -138,7 +139,8 @@ struct ShowReport: Encodable {
     }
     do {
       let transport = try openKernelDevice(address: function.address, logger: logger)
-      return .success(try RegisterReadout(transport, logger: logger))
+      return .success(
+        try RegisterReadout(transport, logger: logger, withConfiguration: withConfiguration))
     } catch let error as any DiagnosticError {
       return .failure(Unavailable(reason: "\(error.what) \(error.why)", remedy: error.remedy))
     } catch {
@@ -149,13 +151,15 @@ struct ShowReport: Encodable {
   // MARK: - Both
 
   private init(
-    device: String, transport: String, image: ConfigurationImage, kernel: KernelState?,
+    device: String, transport: String, image sysfsImage: ConfigurationImage, kernel: KernelState?,
     bars: [BAR], registers: Result<RegisterReadout, Unavailable>
   ) {
+    let readout = try? registers.get()
+    // VFIO shows all of it to whoever may open the device, sysfs to root only.
+    let image = readout?.configuration ?? sysfsImage
     let vendor = UInt16(truncatingIfNeeded: image.read(at: 0, .word) ?? 0xffff)
     let id = UInt16(truncatingIfNeeded: image.read(at: 2, .word) ?? 0xffff)
     let known = IOATDeviceID(vendor: vendor, device: id)
-    let readout = try? registers.get()
     self.device = device
     self.transport = readout?.transport ?? transport
     vendorID = hexDigits(vendor, 4)
@@ -165,7 +169,7 @@ struct ShowReport: Encodable {
     self.kernel = kernel
     self.bars = readout.map { $0.merged(bars) } ?? bars
     configuration = image.decode(PCILayouts.header)
-    seesCapabilities = image.bytes.count >= 256
+    seesCapabilities = !image.isShort
     let engineRegisters = known == nil ? [] : image.decode(IOATLayouts.configuration)
     capabilities = image.capabilities.map { capability in
       Capability(
@@ -233,10 +237,15 @@ private struct RegisterReadout {
   let version: CBVersion
   let general: [DecodedRegister]
   let channels: [ShowReport.Channel]
+  /// Configuration space, where it was asked for.
+  let configuration: ConfigurationImage?
   private let mappable: [Int: [String]]
 
   /// Identifies the engine, which turns memory decoding on, and reads.
-  init(_ transport: any DeviceTransport, logger: Logger) throws {
+  init(
+    _ transport: any DeviceTransport, logger: Logger, withConfiguration: Bool = false
+  ) throws {
+    configuration = withConfiguration ? try ConfigurationImage(transport) : nil
     let device = try IOATDevice(transport, logger: logger)
     self.transport = transport.kind.rawValue
     version = device.version

@@ -25,12 +25,14 @@ struct DeviceOptions: ParsableArguments {
 struct DeviceChoice: ParsableArguments {
   @Option(
     name: .customLong("device"),
-    help: ArgumentHelp("A PCI function bound to vfio-pci.", valueName: "0000:00:04.0"))
+    help: ArgumentHelp(
+      "A PCI function bound to vfio-pci, like 0000:00:04.0.", valueName: "address"))
   var address: String?
 
   @Option(
     name: .customLong("vfio-user"),
-    help: ArgumentHelp("The socket of a vfio-user server, see emulate.", valueName: "path"))
+    help: ArgumentHelp("The socket of a vfio-user server, see emulate.", valueName: "path"),
+    completion: .file())
   var socket: String?
 
   @Flag(name: .customLong("mock"), help: "The device model in this process.")
@@ -39,7 +41,8 @@ struct DeviceChoice: ParsableArguments {
   @Option(
     name: .customLong("model"),
     help: ArgumentHelp(
-      "With --mock: \(DeviceProfile.names.joined(separator: ", ")).", valueName: "name"))
+      "With --mock: \(DeviceProfile.names.joined(separator: ", ")).", valueName: "name"),
+    completion: .list(DeviceProfile.names))
   var model: String?
 
   @Flag(name: .customLong("raid"), help: "With --mock: as when firmware enabled RAID.")
@@ -66,7 +69,7 @@ struct DeviceChoice: ParsableArguments {
 
   /// What the device model is, as fast as this machine can.
   private func profile(channels: Int? = nil) throws -> DeviceProfile {
-    try ModelChoice(name: model, hasRAID: hasRAID, channels: channels, fast: true)
+    try ModelChoice(name: model, hasRAID: hasRAID, channels: channels, timing: .fast)
       .profile(function: 0)
   }
 

@@ -12,6 +12,8 @@ enum ExitStatus {
   static let noUser = ExitCode(67)
   /// EX_UNAVAILABLE: there is no usable device.
   static let noDevice = ExitCode(69)
+  /// EX_CANTCREAT: a file that the user named for output cannot be made.
+  static let cannotCreate = ExitCode(73)
   /// EX_IOERR: the output could not be written.
   static let outputFailed = ExitCode(74)
   /// EX_NOPERM: the user may not.
@@ -27,8 +29,11 @@ enum ExitStatus {
     case let error as VFIOError: code(vfio: error)
     case let error as PCIError: code(pci: error)
     case let error as SystemCallError: code(system: error)
+    case OutputError.notOpened: cannotCreate
     case is OutputError: outputFailed
-    case is ChannelCountError: .validationFailure
+    case is ChannelCountError: noDevice
+    case BenchError.depthBeyondRing: .validationFailure
+    case BenchError.tooFewChannels, BenchError.noFill: noDevice
     case BindError.noSuchUser: noUser
     case BindError.noNode: noDevice
     case BindError.nodeNotGiven(_, _, let error): code(system: error)
@@ -61,7 +66,7 @@ enum ExitStatus {
 
   private static func code(vfio error: VFIOError) -> ExitCode {
     switch error {
-    case .permissionDenied: notPermitted
+    case .permissionDenied, .lockedMemoryLimit: notPermitted
     case .system(_, let error): code(system: error)
     case .noSuchDevice, .noIOMMUGroup, .vfioMissing, .notBoundToVFIO, .groupNotViable, .busy,
       .unsupportedKernel, .noIOMMUMode, .noServer, .serverBusy, .disconnected,
@@ -109,12 +114,26 @@ private func finishOutput() throws(OutputError) {
 /// What was found out but could not be told.
 enum OutputError: DiagnosticError {
   case notWritten(Errno)
+  case fileNotWritten(path: String, Errno)
+  case notOpened(path: String, Errno)
 
-  var what: String { "The output could not be written." }
-  var why: String {
+  var what: String {
     switch self {
-    case .notWritten(let errno): "The write failed: \(errno)."
+    case .notWritten: "The output could not be written."
+    case .fileNotWritten(let path, _): "\(path) could not be written."
+    case .notOpened(let path, _): "\(path) could not be opened for writing."
     }
   }
-  var remedy: String { "Make room there, then run the command again." }
+  var why: String {
+    switch self {
+    case .notWritten(let errno), .fileNotWritten(_, let errno): "The write failed: \(errno)."
+    case .notOpened(_, let errno): "The system says: \(errno)."
+    }
+  }
+  var remedy: String {
+    switch self {
+    case .notWritten, .fileNotWritten: "Make room there, then run the command again."
+    case .notOpened: "Name a file in a directory that exists and that you may write to."
+    }
+  }
 }

@@ -9,8 +9,13 @@ enum JSONOutput {
 
   /// Prints `value` to standard output.
   static func print(_ value: some Encodable) throws {
+    Swift.print(try text(value))
+  }
+
+  /// The same without the line's end.
+  static func text(_ value: some Encodable) throws -> String {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-    Swift.print(String(decoding: try encoder.encode(value), as: UTF8.self))
+    return String(decoding: try encoder.encode(value), as: UTF8.self)
   }
 }

@@ -15,7 +15,7 @@ struct LogOptions: ParsableArguments {
   @Option(
     name: .customLong("log-level"),
     help: ArgumentHelp(
-      "trace, debug, info, notice, warning, error or critical.", valueName: "level"))
+      "The least that is said on standard error.", valueName: "level"))
   var level: Level?
 
   @Flag(name: .shortAndLong, help: "Show each step, like --log-level debug.")
@@ -23,8 +23,9 @@ struct LogOptions: ParsableArguments {
 
   /// A logger to standard error; `standard` and worse unless more is asked for.
   func makeLogger(standard: Logger.Level = .warning) -> Logger {
-    var logger = Logger(label: "netdma-probe") { StreamLogHandler.standardError(label: $0) }
-    logger.logLevel = level?.value ?? (verbose ? .debug : standard)
+    let chosen = level?.value ?? (verbose ? .debug : standard)
+    var logger = Logger(label: "netdma-probe") { _ in TerminalLog(showsTime: chosen <= .debug) }
+    logger.logLevel = chosen
     return logger
   }
 }

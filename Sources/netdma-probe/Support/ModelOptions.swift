@@ -9,7 +9,8 @@ struct ModelOptions: ParsableArguments {
   @Option(
     name: .customLong("model"),
     help: ArgumentHelp(
-      "What to emulate (\(ModelChoice.standard), or the model of --device-id).", valueName: "name"))
+      "What to emulate (\(ModelChoice.standard), or the model of --device-id).", valueName: "name"),
+    completion: .list(DeviceProfile.names))
   var name: String?
 
   @Flag(
@@ -27,7 +28,8 @@ struct ModelOptions: ParsableArguments {
 
   @Option(
     name: .customLong("cb-version"),
-    help: ArgumentHelp("3.0 to 3.4 (that of the model).", valueName: "x.y"))
+    help: ArgumentHelp("3.0 to 3.4 (that of the model).", valueName: "x.y"),
+    completion: .list((0...4).map { "3.\($0)" }))
   var cbVersion: String?
 
   @Option(
@@ -36,8 +38,7 @@ struct ModelOptions: ParsableArguments {
       valueName: "list"))
   var capabilities: String?
 
-  @Flag(help: "As fast as this machine can, instead of like a Skylake channel.")
-  var fast = false
+  @OptionGroup var timing: TimingOptions
 
   /// Function `function` of as many chips as it takes.
   ///
@@ -45,7 +46,7 @@ struct ModelOptions: ParsableArguments {
   func profile(function: Int) throws -> DeviceProfile {
     try ModelChoice(
       name: name, hasRAID: hasRAID, deviceID: deviceID.map(Self.identifier), channels: channels,
-      cbVersion: cbVersion.map(Self.version), capabilities: capabilities, fast: fast
+      cbVersion: cbVersion.map(Self.version), capabilities: capabilities, timing: timing.timing
     ).profile(function: function)
   }
 
@@ -76,7 +77,7 @@ struct ModelChoice {
   var channels: Int?
   var cbVersion: UInt8?
   var capabilities: String?
-  var fast = false
+  var timing = EngineTiming.skylake
 
   /// Function `function` of as many chips as it takes.
   ///
@@ -95,7 +96,7 @@ struct ModelChoice {
     options.channels = channels
     options.cbVersion = cbVersion
     if let capabilities { options.capabilities = try DMACapabilities(parsing: capabilities) }
-    options.timing = fast ? .fast : .skylake
+    options.timing = timing
     if name == nil, let deviceID, let count = DeviceProfile.functionCount(deviceID: deviceID) {
       options.function = function % count
       return try DeviceProfile(deviceID: deviceID, options: options)

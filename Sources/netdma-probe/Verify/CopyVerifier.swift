@@ -402,17 +402,28 @@ final class CompletionInbox: Sendable {
 /// What `verify` itself can find wrong.
 enum VerifyError: DiagnosticError {
   case copyLost(device: String, outstanding: Int, seconds: Double, state: String)
+  case noInterrupt(device: String, kind: String?)
 
   var what: String {
     switch self {
     case .copyLost(let device, let outstanding, let seconds, _):
       "\(outstanding) copies of \(device) did not come back within \(seconds) s."
+    case .noInterrupt(let device, let kind):
+      "\(device) cannot interrupt\(kind.map { " by \($0)" } ?? "")."
     }
   }
   var why: String {
     switch self {
     case .copyLost(_, _, _, let state): "The channels read: \(state)."
+    case .noInterrupt(_, nil): "It offers neither MSI-X, nor MSI, nor a pin."
+    case .noInterrupt: "It does not offer that kind."
     }
   }
-  var remedy: String { "Look at dmesg for IOMMU faults, and try again with --poll." }
+  var remedy: String {
+    switch self {
+    case .copyLost: "Look at dmesg for IOMMU faults, and try again with --poll."
+    case .noInterrupt(_, nil): "Poll for completions with --poll."
+    case .noInterrupt: "Leave --interrupts out, or poll for completions with --poll."
+    }
+  }
 }

@@ -39,6 +39,13 @@ struct VerifyCommand: ParsableCommand {
   @Flag(name: .customLong("poll"), help: "Poll for completions instead of taking interrupts.")
   var polls = false
 
+  @Option(
+    name: .customLong("interrupts"),
+    help: ArgumentHelp(
+      "Take interrupts by msix, msi or intx only (the best there is by default).",
+      valueName: "kind"))
+  var interruptKind: InterruptKind?
+
   @Option(help: ArgumentHelp("Start of the random sequence (random by default).", valueName: "n"))
   var seed: UInt64?
 
@@ -62,6 +69,9 @@ struct VerifyCommand: ParsableCommand {
     guard (1...64 << 20).contains(maximumSize) else {
       throw ValidationError("--max-size is 1 to 67108864 bytes.")
     }
+    guard !polls || interruptKind == nil else {
+      throw ValidationError("--poll takes no interrupts, so --interrupts has no meaning with it.")
+    }
     if let channels, !(1...31).contains(channels) {
       throw ValidationError("--channels is 1 to 31.")
     }
@@ -72,9 +82,7 @@ struct VerifyCommand: ParsableCommand {
       let stop = try StopRequest()
       // Recoveries are what --faults is for.
       let logger = log.makeLogger(standard: injectsFaults ? .error : .warning)
-      let engine = try DMAEngine(
-        transport: try device.open(logger: logger, channels: channels), options: engineOptions,
-        logger: logger)
+      let engine = try open(logger: logger)
       let seed = seed ?? UInt64.random(in: 0...UInt64(UInt32.max))
       let channelCount = try ChannelCount.of(engine, wanted: channels)
       let plan = CopyVerifier.Plan(
@@ -94,9 +102,21 @@ struct VerifyCommand: ParsableCommand {
     }
   }
 
+  private func open(logger: Logger) throws -> DMAEngine {
+    let transport = try device.open(logger: logger, channels: channels)
+    if !polls {
+      let kinds = interruptKind.map { [$0.index] } ?? [.msix, .msi, .intx]
+      guard try kinds.contains(where: { try transport.interruptCount($0) > 0 }) else {
+        throw VerifyError.noInterrupt(device: transport.name, kind: interruptKind?.rawValue)
+      }
+    }
+    return try DMAEngine(transport: transport, options: engineOptions, logger: logger)
+  }
+
   private var engineOptions: DMAEngine.Options {
     var options = DMAEngine.Options()
     options.usesInterrupts = !polls
+    options.interruptKind = interruptKind?.index
     return options
   }
 }

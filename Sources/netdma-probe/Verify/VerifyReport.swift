@@ -11,6 +11,8 @@ struct VerifyReport: Encodable {
   let cbVersion: String
   let channels: Int
   let mode: String
+  /// How interrupts came; nil when none were taken.
+  let interruptKind: String?
   let seed: UInt64
   let copies: Int
   let bytes: UInt64
@@ -35,7 +37,8 @@ struct VerifyReport: Encodable {
   let ok: Bool
 
   enum CodingKeys: String, CodingKey {
-    case schema, command, transport, device, cbVersion, channels, mode, seed, copies, bytes,
+    case schema, command, transport, device, cbVersion, channels, mode, interruptKind, seed, copies,
+      bytes,
       mismatches, guardViolations, failed, faultsInjected, faultsReported, interrupts, isrCalls,
       dpcCalls, spuriousInterrupts, lateInterrupts, mergedInterrupts, lostInterrupts,
       lostCompletions, descriptors, doorbells, resets, seconds, notes, ok
@@ -47,6 +50,7 @@ struct VerifyReport: Encodable {
     cbVersion = engine.device.version.description
     channels = plan.channels
     mode = plan.polls ? "poll" : "interrupt"
+    interruptKind = engine.device.interruptStyle?.name
     seed = plan.seed
     copies = summary.copies
     bytes = summary.bytes
@@ -86,12 +90,15 @@ struct VerifyReport: Encodable {
       mismatches:  \(mismatches)
       guards hit:  \(guardViolations)
       failed:      \(failed)\(faultsInjected > 0 ? faults : "")
-      completion:  \(mode), \(interrupts) interrupts, \(isrCalls) ISR calls, \(dpcCalls) DPC calls
+      completion:  \(mode)\(kind), \(interrupts) interrupts, \(isrCalls) ISR calls, \
+      \(dpcCalls) DPC calls
       descriptors: \(descriptors) with \(doorbells) doorbells
       """)
     for note in notes { print("note:        \(note)") }
     print(ok ? "verified: every byte matched" : "NOT verified")
   }
+
+  private var kind: String { interruptKind.map { " (\($0))" } ?? "" }
 
   private var faults: String {
     " besides \(faultsReported) of \(faultsInjected) that had to, \(resets) channel resets"

@@ -164,6 +164,8 @@ final class MutantTransport: DeviceTransport {
     try device.real.triggerInterrupt(index, vector: vector)
   }
 
+  func unmaskPin() { device.real.unmaskPin() }
+
   func reset() throws(VFIOError) {
     try mutation.beforeReset?(device)
     try device.real.reset()

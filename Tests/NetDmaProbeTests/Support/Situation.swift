@@ -186,7 +186,7 @@ struct Situation: Sendable, CustomStringConvertible {
     },
     Situation(
       description: "memlock-too-small", failed: ["memlock"],
-      advice: "sudo prlimit --pid $$ --memlock=unlimited:unlimited"
+      advice: "sudo prlimit --pid $$ --memlock=unlimited:unlimited", status: 77
     ) { try limit($0, "65536") },
     Situation(
       description: "memlock-of-a-distribution", failed: [], advice: "enough for small copies"

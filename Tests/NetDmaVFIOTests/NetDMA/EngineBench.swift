@@ -14,11 +14,18 @@ final class EngineBench: Sendable {
   let log = CompletionLog()
   var model: IOATModel { transport.model }
 
-  init(
+  convenience init(
     _ configuration: ModelConfiguration = ModelConfiguration(timing: .fast),
     bytes: Int = 1 << 20, options: DMAEngine.Options = EngineBench.options()
   ) throws {
-    transport = try MockTransport(configuration: configuration)
+    try self.init(DeviceProfile(model: configuration), bytes: bytes, options: options)
+  }
+
+  init(
+    _ profile: DeviceProfile, bytes: Int = 1 << 20,
+    options: DMAEngine.Options = EngineBench.options()
+  ) throws {
+    transport = try MockTransport(profile: profile)
     engine = try DMAEngine(transport: transport, options: options, logger: Self.silent)
     memory = try BenchMemory(engine, bytes: bytes)
   }
@@ -96,6 +103,7 @@ final class BenchMemory: @unchecked Sendable {
 final class CompletionLog: Sendable {
   private let list = Mutex<[DMACompletion]>([])
   func post(_ completion: DMACompletion) { list.withLock { $0.append(completion) } }
+  func clear() { list.withLock { $0 = [] } }
   var all: [DMACompletion] { list.withLock { $0 } }
   var tokens: [UInt64] { all.map(\.token) }
   var failures: [DMACompletion] { all.filter { $0.error != nil } }
