@@ -29,7 +29,9 @@ public import Synchronization
   }
 
   /// The position after the newest descriptor that the engine was told of.
-  package var submittedPosition: UInt32 { unsafe words.pointee.submitted.load(ordering: .acquiring) }
+  package var submittedPosition: UInt32 {
+    unsafe words.pointee.submitted.load(ordering: .acquiring)
+  }
   /// The position after the newest descriptor that ended.
   package var retiredPosition: UInt32 { unsafe words.pointee.retired.load(ordering: .acquiring) }
   /// The number of multi-slot operations ever enqueued.
@@ -141,7 +143,6 @@ public import Synchronization
   // What the engine was told of, and how often.
   @usableFromInline let doorbells = Atomic<UInt64>(0)
   @usableFromInline let descriptors = Atomic<UInt64>(0)
-  @usableFromInline let bytes = Atomic<UInt64>(0)
   /// The producer's own: where its run of free slots ends, in eighths of a descriptor.
   @usableFromInline var runEnd = 0
   /// The producer's own: the position of slot 0 in this lap of the ring.
@@ -149,7 +150,7 @@ public import Synchronization
   /// The producer's own: control flags of the newest descriptor.
   @usableFromInline var newestControl: UInt32 = 0
 
-  private let gap: (UInt64) = 0
+  private let gap: (UInt64, UInt64) = (0, 0)
 
   // The second: written by whoever holds the reaping lane or the gate.
 

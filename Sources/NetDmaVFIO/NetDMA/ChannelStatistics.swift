@@ -61,6 +61,7 @@ public struct NetDmaChannelStatistics: Hashable, Sendable {
 final class ChannelCounters: Sendable {
   // What the lanes count lies beside their positions.
   private let progress: ChannelProgress
+  private let memory: RingMemory
   // One writer each, the reaper (lane or gate).
   let failed = Atomic<UInt64>(0)
   let foreignCompletions = Atomic<UInt64>(0)
@@ -75,7 +76,10 @@ final class ChannelCounters: Sendable {
   let lost = Atomic<UInt64>(0)
   let lostCompletions = Atomic<UInt64>(0)
 
-  init(progress: ChannelProgress) { self.progress = progress }
+  init(progress: ChannelProgress, memory: RingMemory) {
+    self.progress = progress
+    self.memory = memory
+  }
 
   /// Operations that ended well.
   var completed: LaneCounter { LaneCounter(progress: progress) }
@@ -85,7 +89,7 @@ final class ChannelCounters: Sendable {
     var result = NetDmaChannelStatistics()
     let lanes = unsafe progress.words
     result.submittedDescriptors = unsafe read(lanes.pointee.descriptors)
-    result.submittedBytes = unsafe read(lanes.pointee.bytes)
+    result.submittedBytes = unsafe read(memory.bytes.pointee)
     result.doorbells = unsafe read(lanes.pointee.doorbells)
     result.completed = completed.load(ordering: .relaxed)
     result.failed = read(failed)

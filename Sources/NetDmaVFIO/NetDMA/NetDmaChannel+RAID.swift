@@ -69,7 +69,8 @@ extension NetDmaChannel {
     }
     let size = try commonLength(sources + [destination])
     var base = DescriptorWords(
-      size: size, control: DmaControlFlags(operation, options.permitted, sources: sources.count - 2),
+      size: size,
+      control: DmaControlFlags(operation, options.permitted, sources: sources.count - 2),
       source: sources[0].iova, destination: destination.iova)
     func source(_ index: Int) -> UInt64 { index < sources.count ? sources[index].iova : 0 }
     base.word4 = source(1)

@@ -150,11 +150,11 @@ public struct NetDmaPollResult: Hashable, Sendable {
   public mutating func poll() throws(NetDmaError) -> NetDmaPollResult {
     // The producer lane is the reaping lane of a polled channel.
     if _fastPath(unsafe gate.pointee.enterProducer() == pollPhase) {
-      let slots = poller.slotsDone()
-      if _fastPath(slots != 0) {
-        poller.retire(slots)
+      let look = poller.look()
+      if _fastPath(look.slots != 0) {
+        poller.retire(look)
         unsafe gate.pointee.leaveProducer()
-        return NetDmaPollResult(completed: Int(slots), failed: 0)
+        return NetDmaPollResult(completed: Int(truncatingIfNeeded: look.slots), failed: 0)
       }
     }
     unsafe gate.pointee.leaveProducer()
@@ -168,12 +168,12 @@ public struct NetDmaPollResult: Hashable, Sendable {
   ) throws(NetDmaError) -> NetDmaPollResult {
     // As in `poll()`.
     if _fastPath(unsafe gate.pointee.enterProducer() == pollPhase) {
-      let slots = poller.slotsDone()
-      if _fastPath(slots != 0) {
-        for offset in 0..<slots { body(poller.token(at: offset)) }
-        poller.retire(slots)
+      let look = poller.look()
+      if _fastPath(look.slots != 0) {
+        for offset in 0..<look.slots { body(poller.token(at: offset, look)) }
+        poller.retire(look)
         unsafe gate.pointee.leaveProducer()
-        return NetDmaPollResult(completed: Int(slots), failed: 0)
+        return NetDmaPollResult(completed: Int(truncatingIfNeeded: look.slots), failed: 0)
       }
     }
     unsafe gate.pointee.leaveProducer()

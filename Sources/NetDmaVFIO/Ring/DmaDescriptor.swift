@@ -55,8 +55,9 @@ public struct DmaControlFlags: OptionSet, Hashable, Sendable {
   /// NET_DMA_DESTINATION_DCA_ENABLE: DCA hint for the destination.
   public static let destinationDCAEnable = Self(rawValue: 0x0000_0200)
 
-  /// What a client may ask for with an operation: fence, no-snoop and DCA. The rest of the control
-  /// word is the driver's: what the operation is, and whether it reports.
+  /// What a client may ask for with an operation: fence, no-snoop and DCA.
+  ///
+  /// The rest of the control word is the driver's: what the operation is, and whether it reports.
   public static let options: Self = [
     .sourceNoSnoop, .destinationNoSnoop, .serializeTransfer, .destinationDCAEnable,
   ]

@@ -27,34 +27,48 @@ public import Synchronization
     mask = UInt64(memory.mask)
   }
 
-  /// How many slots ended, each an operation of its own; 0 when that is not sure.
+  /// What a look at the completion word told.
+  @usableFromInline struct Look {
+    /// The oldest position that has not ended.
+    @usableFromInline let tail: UInt32
+    /// How many slots ended, each an operation of its own; 0 when that is not sure.
+    @usableFromInline let slots: UInt64
+
+    @inlinable @inline(__always)
+    init(tail: UInt32, slots: UInt64) {
+      self.tail = tail
+      self.slots = slots
+    }
+  }
+
+  /// Looks at the completion word.
   @inlinable @inline(__always)
-  func slotsDone() -> UInt32 {
+  func look() -> Look {
     // The low bits are the state, which does not matter: what a halted engine reports was done
     // before. The ring's address has zeros there, so they are shifted out.
     let slot = (unsafe netdma_load_acquire64(completion) &- iova) &>> 6
-    guard _fastPath(slot <= mask),
-      _fastPath(unsafe words.pointee.attention.load(ordering: .relaxed) == 0)
-    else { return 0 }
     let tail = unsafe words.pointee.retired.load(ordering: .relaxed)
-    let offset = UInt32(truncatingIfNeeded: (slot &- UInt64(tail)) & mask)
+    let offset = (slot &- UInt64(tail)) & mask
     let outstanding = unsafe words.pointee.submitted.load(ordering: .relaxed) &- tail
-    return _fastPath(offset < outstanding) ? offset &+ 1 : 0
+    guard _fastPath(slot <= mask),
+      _fastPath(unsafe words.pointee.attention.load(ordering: .relaxed) == 0),
+      _fastPath(offset < UInt64(outstanding))
+    else { return Look(tail: tail, slots: 0) }
+    return Look(tail: tail, slots: offset &+ 1)
   }
 
   /// The token of the slot that is `offset` slots behind the oldest outstanding.
   @inlinable @inline(__always)
-  func token(at offset: UInt32) -> UInt64 {
-    let position = unsafe words.pointee.retired.load(ordering: .relaxed) &+ offset
+  func token(at offset: UInt64, _ look: Look) -> UInt64 {
     // In bounds by the mask; written before the position was submitted.
-    return unsafe tokens[Int(position & UInt32(truncatingIfNeeded: mask))]
+    unsafe tokens[Int(truncatingIfNeeded: (UInt64(look.tail) &+ offset) & mask)]
   }
 
-  /// Ends `slots` slots.
+  /// Ends the slots.
   @inlinable @inline(__always)
-  func retire(_ slots: UInt32) {
-    let tail = unsafe words.pointee.retired.load(ordering: .relaxed)
-    unsafe words.pointee.retired.store(tail &+ slots, ordering: .releasing)
-    unsafe words.pointee.completed.addAlone(UInt64(slots))
+  func retire(_ look: Look) {
+    unsafe words.pointee.retired.store(
+      look.tail &+ UInt32(truncatingIfNeeded: look.slots), ordering: .releasing)
+    unsafe words.pointee.completed.addAlone(look.slots)
   }
 }

@@ -45,7 +45,8 @@ import Testing
     #expect(transport.mappings.isEmpty)
   }
 
-  @Test func aBufferThatEndsBeforeItsCopyIsSubmittedStaysMappedUntilTheEnginePassedTheBatch() throws {
+  @Test func aBufferThatEndsBeforeItsCopyIsSubmittedStaysMappedUntilTheEnginePassedTheBatch() throws
+  {
     let transport = RecordingTransport()
     let space = space(transport)
     let progress = ChannelProgress()
