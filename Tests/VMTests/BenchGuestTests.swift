@@ -18,8 +18,8 @@ extension GuestTests {
       let isPolled = report["mode"] as? String == "poll"
       let isStopped = report["interrupted"] as? Bool == true
       let points = report["points"] as? [[String: Any]] ?? []
-      // Copies and fills, two sizes, two depths; the stopped run was in its first point.
-      #expect(points.count == (isStopped ? 1 : 8))
+      // Copies and fills, two sizes, two depths; the stopped run was at most in its first point.
+      if isStopped { #expect(points.count <= 1) } else { #expect(points.count == 8) }
       for point in points {
         let operations = point["operations"] as? Int ?? 0
         #expect(operations > 0)

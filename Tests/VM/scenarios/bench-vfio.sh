@@ -47,10 +47,16 @@ fi
 
 # A shell gives its background jobs no SIGINT.
 netdma-probe bench --device "$device" --mode interrupt --duration 600 --sizes 64,4K --json &
-sleep 3
+bench=$!
+turns=0
+while ! mastering && [ $turns -lt 600 ]; do
+  turns=$((turns + 1))
+  usleep 100000
+done
 mastering || result stop fail "bus mastering was never on"
-kill -TERM $!
-wait $!
+sleep 2
+kill -TERM $bench
+wait $bench
 status=$?
 if [ $status != 130 ]; then
   result stop fail "status $status"

@@ -67,7 +67,7 @@ struct BenchHTML {
         headings: ["points", "in throughput", "in CPU time"],
         rows: answers.map {
           [$0.point.words(without: [.size]), $0.throughput, $0.cpuTime]
-        })
+        }, namesAreWords: true)
     }
     let isOne = Set(summary.comparisons.map(\.point)).count == 1
     let texts = summary.comparisons.map { comparison in

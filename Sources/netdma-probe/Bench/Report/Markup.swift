@@ -25,8 +25,10 @@ enum Markup {
     return result
   }
 
-  /// A table with a caption; the first column of each row names it.
-  static func table(caption: String, headings: [String], rows: [[String]]) -> String {
+  /// A table with a caption; the first column of each row names it, with words or with a number.
+  static func table(
+    caption: String, headings: [String], rows: [[String]], namesAreWords: Bool = false
+  ) -> String {
     let head = headings.map { "<th scope=\"col\">\(escaped($0))</th>" }.joined()
     let body = rows.map { row in
       let cells = row.enumerated().map { index, text in
@@ -36,7 +38,7 @@ enum Markup {
       return "<tr>\(cells.joined())</tr>"
     }
     return """
-      <div class="wide"><table>
+      <div class="wide"><table\(namesAreWords ? " class=\"words\"" : "")>
       <caption>\(escaped(caption))</caption>
       <thead><tr>\(head)</tr></thead>
       <tbody>

@@ -67,6 +67,7 @@ enum ReportStyle {
     }
     thead th { font-weight: 600; vertical-align: bottom; white-space: normal; }
     tbody th { font-weight: 400; }
+    .words th:first-child { text-align: left; }
     th:first-child, td:first-child { padding-left: 0; }
     @media (max-width: 40rem) {
       svg text { font-size: 17px; }
