@@ -150,15 +150,19 @@ import Synchronization
         guard let job = unsafe local.pointee.ready.popFirst() else { break }
         unsafe job.runSynchronously(on: executor)
       }
-      if unsafe local.pointee.turn() || count > 0 {
+      let isProgress = unsafe local.pointee.turn() || count > 0
+      // Every task of the scope has ended by then. Others that still have something to do, perhaps for
+      // ever, go elsewhere.
+      if isStopping.load(ordering: .acquiring), unsafe local.pointee.outstanding == 0 {
+        return end()
+      }
+      if isProgress {
         idle = 0
         continue
       }
       idle += 1
       if unsafe local.pointee.outstanding > 0 {
         if idle % Pace.yields == 0 { netdma_yield() } else { netdma_cpu_pause() }
-      } else if isStopping.load(ordering: .acquiring) {
-        if end() { return }
       } else if idle < Pace.spins {
         netdma_cpu_pause()
       } else {
@@ -179,17 +183,18 @@ import Synchronization
     _ = wake.drain()
   }
 
-  /// Closes the inbox, unless something came in meanwhile.
-  private func end() -> Bool {
-    let isOver = inbox.withLock { inbox in
-      guard inbox.jobs.isEmpty else { return false }
+  /// Gives up the channel, and sends elsewhere what is left to do.
+  private func end() {
+    let jobs = inbox.withLock { inbox in
       inbox.isClosed = true
-      return true
+      let jobs = inbox.jobs
+      inbox.jobs = []
+      return jobs
     }
-    guard isOver else { return false }
     runner.store(0, ordering: .relaxed)
     // The engine lets go of the ring here, not when the last reference to this ends.
     unsafe local.pointee.channel = nil
-    return true
+    while let job = unsafe local.pointee.ready.popFirst() { Self.forward(job) }
+    for job in jobs { Self.forward(job) }
   }
 }
