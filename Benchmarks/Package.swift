@@ -40,6 +40,15 @@ let package = Package(
         .product(name: "Logging", package: "swift-log"),
       ],
       swiftSettings: settings),
+    .target(name: "CCallCounters"),
+    .executableTarget(
+      name: "check-hotpath",
+      dependencies: [
+        "CCallCounters", "CFloor", "BenchSupport",
+        .product(name: "NetDmaVFIO", package: "NetDmaVFIO"),
+        .product(name: "Logging", package: "swift-log"),
+      ],
+      swiftSettings: settings),
     .executableTarget(
       name: "bench-start",
       dependencies: [

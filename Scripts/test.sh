@@ -4,8 +4,8 @@
 # What `make test` does: every check of the project, one line each; the output of a check that
 # fails follows its line.
 #
-#   test.sh [STEP...]    all steps, or only the named ones: format release unit docs setup guests fuzz
-#                        thread address
+#   test.sh [STEP...]    all steps, or only the named ones: format release unit hotpath docs setup
+#                        guests fuzz thread address
 #
 # Warnings are errors here. Guests (QEMU) are set up below ~/.cache/netdma-vfio; where they cannot
 # run, their tests are skipped with the reason, and in CI (CI=true) that is a failure.
@@ -89,18 +89,20 @@ sanitized() { # sanitizer, suites to leave out...
       "${@/#/--skip=}" --skip=VMTests --skip=NetDmaProbeTests --skip=FaultMatrixTests \
       --skip=NetDmaConformanceTests
 }
+hotpath() { Benchmarks/check-hotpath.sh; }
 docs() { Scripts/docs.sh; }
 # Its shadow memory takes the address space that those tests bound.
 thread() { sanitized thread HostileMemoryTests; }
 address() { sanitized address; }
 
 steps=("$@")
-[ ${#steps[@]} -gt 0 ] || steps=(format release unit docs setup guests fuzz thread address)
+[ ${#steps[@]} -gt 0 ] || steps=(format release unit hotpath docs setup guests fuzz thread address)
 for name in "${steps[@]}"; do
   case $name in
   format) step 'format' format ;;
   release) step 'release build' release ;;
   unit) step 'unit tests' unit ;;
+  hotpath) step 'hot path: instructions, and calls that it must not make' hotpath ;;
   docs) step 'documentation of the library' docs ;;
   setup) step 'guests: QEMU, kernels, DPDK' setup ;;
   guests) step 'guests: our driver on /dev/vfio, Linux and DPDK on our device' guests ;;

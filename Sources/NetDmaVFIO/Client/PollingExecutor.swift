@@ -150,13 +150,12 @@ import Synchronization
         guard let job = unsafe local.pointee.ready.popFirst() else { break }
         unsafe job.runSynchronously(on: executor)
       }
-      let isProgress = unsafe local.pointee.turn() || count > 0
-      // Every task of the scope has ended by then. Others that still have something to do, perhaps for
-      // ever, go elsewhere.
-      if isStopping.load(ordering: .acquiring), unsafe local.pointee.outstanding == 0 {
-        return end()
+      let hasEnded = unsafe local.pointee.turn()
+      // Also while a task that outlives the scope keeps itself ready.
+      if isStopping.load(ordering: .acquiring), unsafe local.pointee.outstanding == 0, end() {
+        return
       }
-      if isProgress {
+      if hasEnded || count > 0 {
         idle = 0
         continue
       }
@@ -183,18 +182,18 @@ import Synchronization
     _ = wake.drain()
   }
 
-  /// Gives up the channel, and sends elsewhere what is left to do.
-  private func end() {
-    let jobs = inbox.withLock { inbox in
+  /// Closes the inbox, unless something came in meanwhile.
+  private func end() -> Bool {
+    let isOver = inbox.withLock { inbox in
+      guard inbox.jobs.isEmpty else { return false }
       inbox.isClosed = true
-      let jobs = inbox.jobs
-      inbox.jobs = []
-      return jobs
+      return true
     }
+    guard isOver else { return false }
     runner.store(0, ordering: .relaxed)
+    while let job = unsafe local.pointee.ready.popFirst() { Self.forward(job) }
     // The engine lets go of the ring here, not when the last reference to this ends.
     unsafe local.pointee.channel = nil
-    while let job = unsafe local.pointee.ready.popFirst() { Self.forward(job) }
-    for job in jobs { Self.forward(job) }
+    return true
   }
 }

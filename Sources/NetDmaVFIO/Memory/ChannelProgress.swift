@@ -1,56 +1,183 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import Synchronization
+public import Synchronization
 
 /// How far a channel's descriptors are, for those who must not free or reuse what they name.
 ///
 /// Positions are free-running 32-bit counts of ring slots; at most 32,767 are outstanding, so a
-/// wrapped difference tells older from newer. retired ≤ submitted ≤ enqueued.
-package final class ChannelProgress: Sendable {
-  // Written by the channel's producer; read by anybody.
-  private let enqueued = Atomic<UInt32>(0)
-  private let submitted = Atomic<UInt32>(0)
-  private let spanHead = Atomic<UInt32>(0)
-  // Written by whoever holds the reaper lane or the gate; read by anybody.
-  private let retired = Atomic<UInt32>(0)
-  // Written by control operations while they hold the gate; read by the producer lane.
-  private let chain = Atomic<UInt32>(0)
+/// wrapped difference tells older from newer. retired ≤ submitted ≤ written.
+///
+/// The producer does not publish every descriptor that it writes: one store less for each. It
+/// publishes that it began a batch, and then, with the doorbell, where the batch ended. Whoever must
+/// know what was written by now takes a `Mark`, which holds until that batch was submitted.
+@safe package final class ChannelProgress: @unchecked Sendable {
+  // @unchecked: the pointer is constant and valid while this object lives. All words behind it are
+  // atomic but the producer's own and `chainBase`, which say who may touch them.
+  let words: UnsafeMutablePointer<ProgressWords>
 
-  package init() {}
+  package init() {
+    // Two cache lines: one is the producer's, the other the reaper's.
+    unsafe words = UnsafeMutableRawPointer.allocate(
+      byteCount: MemoryLayout<ProgressWords>.size, alignment: 64
+    ).bindMemory(to: ProgressWords.self, capacity: 1)
+    unsafe words.initialize(to: ProgressWords())
+  }
 
-  /// The position after the newest descriptor written.
-  package var enqueuedPosition: UInt32 { enqueued.load(ordering: .acquiring) }
+  deinit {
+    unsafe words.deinitialize(count: 1)
+    unsafe words.deallocate()
+  }
+
   /// The position after the newest descriptor that the engine was told of.
-  package var submittedPosition: UInt32 { submitted.load(ordering: .acquiring) }
+  package var submittedPosition: UInt32 {
+    unsafe words.pointee.submitted.load(ordering: .acquiring)
+  }
   /// The position after the newest descriptor that ended.
-  package var retiredPosition: UInt32 { retired.load(ordering: .acquiring) }
-  /// The position that the engine counts from: where CHAINADDR points.
-  package var chainBase: UInt32 { chain.load(ordering: .acquiring) }
+  package var retiredPosition: UInt32 { unsafe words.pointee.retired.load(ordering: .acquiring) }
   /// The number of multi-slot operations ever enqueued.
-  package var spanCount: UInt32 { spanHead.load(ordering: .acquiring) }
-  /// Whether nothing is outstanding.
-  package var isIdle: Bool { retiredPosition == enqueuedPosition }
+  package var spanCount: UInt32 { unsafe words.pointee.spanCount.load(ordering: .acquiring) }
+  /// The position that the engine counts from: where CHAINADDR points; by who holds the gate.
+  package var chainBase: UInt32 { unsafe words.pointee.chainBase }
+  /// Whether nothing is outstanding, and nothing written that was not submitted.
+  package var isIdle: Bool { mark == nil }
 
   /// Whether everything before `position` ended.
   package func hasRetired(_ position: UInt32) -> Bool {
     Int32(bitPattern: retiredPosition &- position) >= 0
   }
 
-  /// By the producer: the descriptors before `position` are written.
-  @inline(__always)
-  package func publishEnqueued(_ position: UInt32) {
-    enqueued.store(position, ordering: .releasing)
+  // MARK: - What was written by now
+
+  /// Where the channel must be before everything written by now is done; nil when it is there.
+  ///
+  /// "Written by now" is what happened before this call in the caller's eyes: on its own thread, or
+  /// on another that it heard of through whatever the two threads share.
+  var mark: Mark? {
+    // The order matters. A batch that was begun before this call shows in `begun`, whose value can
+    // only be too new then. A value that is too new for `submitted` reads as an open batch, which is
+    // the careful answer.
+    let begun = unsafe words.pointee.begun.load(ordering: .acquiring)
+    let submitted = submittedPosition
+    if Int32(bitPattern: begun &- submitted) >= 0 { return Mark(position: begun, isOpen: true) }
+    return hasRetired(submitted) ? nil : Mark(position: submitted, isOpen: false)
   }
+
+  /// What must be retired before memory can go.
+  struct Mark: Sendable, Equatable {
+    /// Where the batch in question ends; while it is open, where it begins.
+    fileprivate(set) var position: UInt32
+    /// Whether the batch was not submitted when last looked at.
+    fileprivate(set) var isOpen: Bool
+  }
+
+  /// Whether everything that `mark` stands for ended; remembers what it learns.
+  func hasPassed(_ mark: inout Mark) -> Bool {
+    if mark.isOpen {
+      let submitted = submittedPosition
+      // The batch ends at or before what is submitted now, and everything in it was written before.
+      guard Int32(bitPattern: submitted &- mark.position) > 0 else { return false }
+      mark = Mark(position: submitted, isOpen: false)
+    }
+    return hasRetired(mark.position)
+  }
+
+  // MARK: - Publishing
+
+  /// By the producer, before it writes the first descriptor after a submit.
+  package func publishBegun() { unsafe words.pointee.publishBegun() }
   /// By the producer, before the doorbell.
-  @inline(__always)
   package func publishSubmitted(_ position: UInt32) {
-    submitted.store(position, ordering: .releasing)
+    unsafe words.pointee.submitted.store(position, ordering: .releasing)
   }
-  /// By the producer, before the slots of the operation are published.
-  package func publishSpans(_ count: UInt32) { spanHead.store(count, ordering: .releasing) }
+  /// By the producer, before the slots of the operation are submitted.
+  package func publishSpans(_ count: UInt32) {
+    unsafe words.pointee.spanCount.store(count, ordering: .releasing)
+    raise(.spans)
+  }
   /// By the reaper, after the descriptors before `position` ended.
-  @inline(__always)
-  package func publishRetired(_ position: UInt32) { retired.store(position, ordering: .releasing) }
+  package func publishRetired(_ position: UInt32) {
+    unsafe words.pointee.retired.store(position, ordering: .releasing)
+  }
   /// By a control operation that holds the gate.
-  package func setChainBase(_ position: UInt32) { chain.store(position, ordering: .releasing) }
+  package func setChainBase(_ position: UInt32) { unsafe words.pointee.chainBase = position }
+
+  // MARK: - Attention
+
+  /// Why a poll must look closer than at the completion word.
+  package struct Attention: OptionSet, Sendable {
+    package let rawValue: UInt32
+    package init(rawValue: UInt32) { self.rawValue = rawValue }
+    /// Control operations ended operations that the client was not told of.
+    package static let mail = Self(rawValue: 1)
+    /// An operation of several slots is in the ring.
+    package static let spans = Self(rawValue: 2)
+    /// `retired` moved by other means than the completion word, which may be an old one.
+    package static let word = Self(rawValue: 4)
+  }
+
+  /// What a poll must look at now.
+  package var attention: Attention {
+    Attention(rawValue: unsafe words.pointee.attention.load(ordering: .acquiring))
+  }
+  /// Asks for the next poll's attention.
+  package func raise(_ reason: Attention) {
+    _ = unsafe words.pointee.attention.bitwiseOr(reason.rawValue, ordering: .sequentiallyConsistent)
+  }
+  /// The reason is gone.
+  package func lower(_ reason: Attention) {
+    _ = unsafe words.pointee.attention.bitwiseAnd(
+      ~reason.rawValue, ordering: .sequentiallyConsistent)
+  }
+}
+
+/// The words behind `ChannelProgress`, which the lanes reach by pointer.
+@safe @usableFromInline package struct ProgressWords: ~Copyable {
+  // The first cache line: written by the channel's producer.
+
+  /// `submitted` as it was when the newest batch was begun.
+  @usableFromInline let begun: Atomic<UInt32>
+  @usableFromInline let submitted = Atomic<UInt32>(0)
+  @usableFromInline let spanCount = Atomic<UInt32>(0)
+  /// Written by control operations while they hold the gate; read in the producer lane or likewise.
+  @usableFromInline var chainBase: UInt32 = 0
+  // What the engine was told of, and how often.
+  @usableFromInline let doorbells = Atomic<UInt64>(0)
+  @usableFromInline let descriptors = Atomic<UInt64>(0)
+  /// The producer's own: where its run of free slots ends, in eighths of a descriptor.
+  @usableFromInline var runEnd = 0
+  /// The producer's own: the position of slot 0 in this lap of the ring.
+  @usableFromInline var lapStart: UInt32 = 0
+  /// The producer's own: control flags of the newest descriptor.
+  @usableFromInline var newestControl: UInt32 = 0
+
+  private let gap: (UInt64, UInt64) = (0, 0)
+
+  // The second: written by whoever holds the reaping lane or the gate.
+
+  @usableFromInline let retired = Atomic<UInt32>(0)
+  @usableFromInline let attention = Atomic<UInt32>(0)
+  /// Operations that ended well.
+  @usableFromInline let completed = Atomic<UInt64>(0)
+
+  init() {
+    // No batch is open: the newest began before what is submitted.
+    begun = Atomic(UInt32.max)
+  }
+
+  @inlinable @inline(__always)
+  borrowing func publishBegun() {
+    // Relaxed is enough (see `mark`), and it leaves the producer's state in registers.
+    begun.store(submitted.load(ordering: .relaxed), ordering: .relaxed)
+  }
+}
+
+extension Atomic where Value == UInt64 {
+  /// Adds without a locked instruction: for a counter with one writer.
+  @inlinable @inline(__always)
+  package borrowing func addAlone(_ amount: UInt64) {
+    store(load(ordering: .relaxed) &+ amount, ordering: .relaxed)
+  }
+  /// Adds from any thread.
+  @inline(__always)
+  borrowing func addShared(_ amount: UInt64) { _ = wrappingAdd(amount, ordering: .relaxed) }
 }

@@ -39,11 +39,18 @@ public final class DMAAddressSpace: Sendable {
     var marks: [Mark]
   }
 
-  /// How far a channel must be before what it was told of by then is untouched.
+  /// How far a channel must be before what was written for it by then is untouched.
   struct Mark: Sendable {
     let channel: ChannelProgress
-    let position: UInt32
-    var isPassed: Bool { channel.hasRetired(position) }
+    private var mark: ChannelProgress.Mark
+
+    /// Nil when the channel is that far.
+    init?(_ channel: ChannelProgress) {
+      guard let mark = channel.mark else { return nil }
+      self.channel = channel
+      self.mark = mark
+    }
+    fileprivate mutating func isPassed() -> Bool { channel.hasPassed(&mark) }
   }
 
   /// The address space of `transport`, cut at the engine's `addressWidth` in bits.
@@ -141,27 +148,19 @@ public final class DMAAddressSpace: Sendable {
 
   /// Where every channel must be before what is enqueued now is done.
   func marks() -> [Mark] {
-    state.withLock { state in
-      state.channels.compactMap { channel in
-        channel.progress.isIdle
-          ? nil : Mark(channel: channel.progress, position: channel.progress.enqueuedPosition)
-      }
-    }
+    state.withLock { $0.channels.compactMap { Mark($0.progress) } }
   }
 
   /// Waits until no engine works on what was submitted so far; false when `deadline` passes first.
   func settle(until deadline: Deadline) -> Bool {
     let waiting = state.withLock { state in
       state.channels.map { channel in
-        (
-          channel.reap,
-          Mark(channel: channel.progress, position: channel.progress.submittedPosition)
-        )
+        (channel.reap, channel.progress, channel.progress.submittedPosition)
       }
     }
     return deadline.poll { () throws(Never) in
-      for (reap, mark) in waiting where !mark.isPassed { reap() }
-      return waiting.allSatisfy { $0.1.isPassed }
+      for (reap, progress, position) in waiting where !progress.hasRetired(position) { reap() }
+      return waiting.allSatisfy { $0.1.hasRetired($0.2) }
     }
   }
 
@@ -214,11 +213,11 @@ public final class DMAAddressSpace: Sendable {
     let passed = state.withLock { state -> [DMABacking] in
       guard !state.limbo.isEmpty else { return [] }
       var passed: [DMABacking] = []
-      state.limbo.removeAll { entry in
-        guard entry.marks.allSatisfy(\.isPassed) else { return false }
-        passed.append(entry.backing)
-        return true
+      var waiting: [Limbo] = []
+      for var entry in state.limbo {
+        if entry.marks.allPassed() { passed.append(entry.backing) } else { waiting.append(entry) }
       }
+      state.limbo = waiting
       return passed
     }
     for backing in passed { unmap(backing) }
@@ -240,5 +239,13 @@ public final class DMAAddressSpace: Sendable {
         metadata: ["iova": "\(hex(backing.iova))", "reason": "\(error)"])
       state.withLock { $0.quarantine.append(backing) }
     }
+  }
+}
+
+extension [DMAAddressSpace.Mark] {
+  /// Whether every channel is that far; forgets those that are.
+  mutating func allPassed() -> Bool {
+    for index in indices.reversed() where self[index].isPassed() { remove(at: index) }
+    return isEmpty
   }
 }

@@ -72,10 +72,8 @@ public final class DMABufferPool: Sendable {
   }
 
   private func reclaim(_ state: inout State) {
-    state.returned.removeAll { entry in
-      guard entry.marks.allSatisfy(\.isPassed) else { return false }
-      state.free.append(entry.number)
-      return true
+    for index in state.returned.indices.reversed() where state.returned[index].marks.allPassed() {
+      state.free.append(state.returned.remove(at: index).number)
     }
   }
 

@@ -8,7 +8,7 @@ import Synchronization
 public struct NetDmaChannelStatistics: Hashable, Sendable {
   /// Descriptors that the engine was told of.
   public var submittedDescriptors: UInt64 = 0
-  /// Bytes of those descriptors.
+  /// Bytes of those descriptors, and of what is enqueued behind them.
   public var submittedBytes: UInt64 = 0
   /// Doorbells (StartDma and AppendDma).
   public var doorbells: UInt64 = 0
@@ -59,12 +59,10 @@ public struct NetDmaChannelStatistics: Hashable, Sendable {
 
 /// The counters behind `NetDmaChannelStatistics`.
 final class ChannelCounters: Sendable {
-  // One writer each, the producer: added to without a locked instruction.
-  let submittedDescriptors = Atomic<UInt64>(0)
-  let submittedBytes = Atomic<UInt64>(0)
-  let doorbells = Atomic<UInt64>(0)
+  // What the lanes count lies beside their positions.
+  private let progress: ChannelProgress
+  private let memory: RingMemory
   // One writer each, the reaper (lane or gate).
-  let completed = Atomic<UInt64>(0)
   let failed = Atomic<UInt64>(0)
   let foreignCompletions = Atomic<UInt64>(0)
   let resets = Atomic<UInt64>(0)
@@ -78,13 +76,22 @@ final class ChannelCounters: Sendable {
   let lost = Atomic<UInt64>(0)
   let lostCompletions = Atomic<UInt64>(0)
 
+  init(progress: ChannelProgress, memory: RingMemory) {
+    self.progress = progress
+    self.memory = memory
+  }
+
+  /// Operations that ended well.
+  var completed: LaneCounter { LaneCounter(progress: progress) }
+
   var snapshot: NetDmaChannelStatistics {
     func read(_ counter: borrowing Atomic<UInt64>) -> UInt64 { counter.load(ordering: .relaxed) }
     var result = NetDmaChannelStatistics()
-    result.submittedDescriptors = read(submittedDescriptors)
-    result.submittedBytes = read(submittedBytes)
-    result.doorbells = read(doorbells)
-    result.completed = read(completed)
+    let lanes = unsafe progress.words
+    result.submittedDescriptors = unsafe read(lanes.pointee.descriptors)
+    result.submittedBytes = unsafe read(memory.bytes.pointee)
+    result.doorbells = unsafe read(lanes.pointee.doorbells)
+    result.completed = completed.load(ordering: .relaxed)
     result.failed = read(failed)
     result.interrupts = read(interrupts)
     result.isrCalls = read(isrCalls)
@@ -100,13 +107,13 @@ final class ChannelCounters: Sendable {
   }
 }
 
-extension Atomic where Value == UInt64 {
-  /// Adds without a locked instruction: for a counter with one writer.
-  @inline(__always)
-  borrowing func addAlone(_ amount: UInt64) {
-    store(load(ordering: .relaxed) &+ amount, ordering: .relaxed)
+/// The count of operations that ended well: its one writer is the reaper (lane or gate).
+struct LaneCounter {
+  enum Ordering { case relaxed }
+  let progress: ChannelProgress
+
+  func load(ordering: Ordering) -> UInt64 {
+    unsafe progress.words.pointee.completed.load(ordering: .relaxed)
   }
-  /// Adds from any thread.
-  @inline(__always)
-  borrowing func addShared(_ amount: UInt64) { _ = wrappingAdd(amount, ordering: .relaxed) }
+  func addAlone(_ amount: UInt64) { unsafe progress.words.pointee.completed.addAlone(amount) }
 }

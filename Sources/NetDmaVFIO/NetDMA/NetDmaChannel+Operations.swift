@@ -2,14 +2,13 @@
 
 /// Operations besides the plain copy; one that the engine lacks is refused before it is queued.
 ///
-/// Each returns false, and queues nothing, when it does not fit into the ring now.
+/// Each returns false, and queues nothing, when it does not fit into the ring now. Options are fence,
+/// no-snoop and DCA flags; others are ignored.
 extension NetDmaChannel {
   /// Writes a descriptor that transfers nothing (NET_DMA_NULL_TRANSFER): it ends when everything
   /// before it has ended.
   public mutating func enqueueNull(token: UInt64, options: DmaControlFlags = []) -> Bool {
-    producer.append(
-      size: 1, control: options.union(.nullTransfer).rawValue, source: 0, destination: 0,
-      token: token)
+    producer.append([.null(options.permitted)], layout: .pieces, bytes: 1, token: token)
   }
 
   /// Fills `destination` with the eight bytes of `pattern`, least significant first, over and over
@@ -33,7 +32,7 @@ extension NetDmaChannel {
       let offset = index * limit
       return DescriptorWords(
         size: UInt32(min(limit, destination.count - offset)),
-        control: DmaControlFlags(.fill, options), source: pattern,
+        control: DmaControlFlags(.fill, options.permitted), source: pattern,
         destination: destination.iova &+ UInt64(offset))
     }
     return producer.append(
@@ -60,7 +59,7 @@ extension NetDmaChannel {
       throw .invalidParameter(
         call: call, detail: "One descriptor takes at most \(maximumTransferSize) bytes.")
     }
-    var control = options
+    var control = options.permitted
     if source.second != nil { control.insert(.sourcePageBreak) }
     if destination.second != nil { control.insert(.destinationPageBreak) }
     var words = DescriptorWords(
@@ -122,7 +121,7 @@ public struct DMACopyRequest: Sendable {
   public var destination: DMASlice
   /// Names the operation in its completion.
   public var token: UInt64
-  /// Fence and no-snoop flags.
+  /// Fence, no-snoop and DCA flags; others are ignored.
   public var options: DmaControlFlags
 
   /// Describes a copy.

@@ -69,7 +69,8 @@ extension NetDmaChannel {
     }
     let size = try commonLength(sources + [destination])
     var base = DescriptorWords(
-      size: size, control: DmaControlFlags(operation, options, sources: sources.count - 2),
+      size: size,
+      control: DmaControlFlags(operation, options.permitted, sources: sources.count - 2),
       source: sources[0].iova, destination: destination.iova)
     func source(_ index: Int) -> UInt64 { index < sources.count ? sources[index].iova : 0 }
     base.word4 = source(1)
@@ -97,7 +98,7 @@ extension NetDmaChannel {
       throw .invalidParameter(call: call, detail: "There are 2 to 16 sources.")
     }
     let size = try commonLength(sources + [p ?? result, q ?? result])
-    var control = options
+    var control = options.permitted
     // The address of a result that is not wanted must be valid all the same.
     if p == nil { control.insert(.pDisable) }
     if q == nil { control.insert(.qDisable) }
@@ -165,7 +166,7 @@ extension DmaControlFlags {
 
 extension DescriptorWords {
   /// A descriptor that only reports.
-  static let null = DescriptorWords(size: 1, control: .nullTransfer, source: 0, destination: 0)
+  static let null = null([])
 
   mutating func setControl(_ control: DmaControlFlags) {
     word0 = word0 & 0xffff_ffff | UInt64(control.rawValue) << 32

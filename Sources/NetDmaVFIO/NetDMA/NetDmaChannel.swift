@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import CNetDma
-import Synchronization
+public import CNetDma
 
 /// What one poll found.
 public struct NetDmaPollResult: Hashable, Sendable {
@@ -9,6 +8,12 @@ public struct NetDmaPollResult: Hashable, Sendable {
   public var completed: Int
   /// Operations that failed since the last poll; `takeFailures()` tells which and why.
   public var failed: Int
+
+  @inlinable
+  init(completed: Int, failed: Int) {
+    self.completed = completed
+    self.failed = failed
+  }
 }
 
 /// A client's end of an allocated channel: enqueue, submit, and for a polled channel poll.
@@ -20,28 +25,49 @@ public struct NetDmaPollResult: Hashable, Sendable {
 @safe public struct NetDmaChannel: ~Copyable, @unchecked Sendable {
   // @unchecked: what the pointers name is kept alive by `core`; the value has one owner, so moving it
   // to another thread moves the right to use them.
-  let core: NetDmaChannelCore
-  private let interface: NetDmaInterface
-  var producer: RingProducer
-  private let doorbell: UnsafeMutableRawPointer?
-  private let report: DmaControlFlags
-  let maximumTransferSize: UInt32
-  private var idlePolls: UInt32 = 0
-  private var failures: [DMACompletion] = []
-  private var lastProbe: UInt64 = 0
-  private var stalledSince: (position: UInt32, time: UInt64)?
+
+  // The three calls of the hot path are compiled into their callers, so what they use is visible to
+  // them: pointers, since a class would be reference-counted, and constants.
+  @usableFromInline let core: NetDmaChannelCore
+  let interface: NetDmaInterface
+  @usableFromInline var producer: RingProducer
+  @usableFromInline let poller: RingPoller
+  @usableFromInline let gate: UnsafeMutablePointer<GateWords>
+  /// DMACOUNT, mapped as long as the channel is allocated; of no use to whom `submitPhase` stops.
+  @usableFromInline let doorbell: UnsafeMutableRawPointer
+  /// Flags of the last descriptor of a batch.
+  @usableFromInline let report: UInt32
+  @usableFromInline let maximumTransferSize: UInt
+  /// The gate's phase in which a submit is a store: open, or none where it is not.
+  @usableFromInline let submitPhase: UInt32
+  /// The gate's phase in which a poll is a look at the completion word.
+  @usableFromInline let pollPhase: UInt32
+  var idlePolls: UInt32 = 0
+  var failures: [DMACompletion] = []
+  var lastProbe: UInt64 = 0
+  var stalledSince: (position: UInt32, time: UInt64)?
 
   init(core: NetDmaChannelCore, interface: NetDmaInterface) {
     self.core = core
     self.interface = interface
     producer = RingProducer(memory: core.memory, progress: core.progress)
-    unsafe doorbell = core.grant.doorbell?.address
-    report = core.report
-    maximumTransferSize = UInt32(clamping: core.attributes.maximumTransferSize)
+    poller = RingPoller(memory: core.memory, progress: core.progress)
+    unsafe gate = core.gate.words
+    let register = unsafe core.grant.doorbell?.address
+    unsafe doorbell = register ?? UnsafeMutableRawPointer(core.gate.words)
+    report = core.report.rawValue
+    maximumTransferSize = UInt(UInt32(clamping: core.attributes.maximumTransferSize))
+    // Where membarrier does not work the lanes need a fence, and take the long way.
+    let open = core.gate.needsFence ? Self.noPhase : ChannelGate.Phase.open.rawValue
+    submitPhase = unsafe register == nil ? Self.noPhase : open
+    pollPhase = core.mode == .polled ? open : Self.noPhase
   }
 
+  private static var noPhase: UInt32 { .max }
+
   deinit {
-    interface.free(core)
+    // What was written and never submitted ends with the channel.
+    interface.free(core, written: producer.head)
   }
 
   /// The handle that NetDmaIsr knows the channel by.
@@ -67,44 +93,25 @@ public struct NetDmaPollResult: Hashable, Sendable {
   ///   - destination: Where to; as long as the source, else this traps. Ranges that overlap give
   ///     undefined bytes, as on the engine.
   ///   - token: Names the operation in its completion.
-  ///   - options: Fence (`.serializeTransfer`) and no-snoop flags.
-  @inline(__always)
+  ///   - options: Fence (`.serializeTransfer`), no-snoop and DCA flags; others are ignored.
+  @inlinable @inline(__always)
   public mutating func enqueueCopy(
     from source: DMASlice, to destination: DMASlice, token: UInt64, options: DmaControlFlags = []
   ) -> Bool {
     precondition(source.count == destination.count, "source and destination differ in length")
-    let size = UInt32(truncatingIfNeeded: source.count)
+    let control = options.rawValue & DmaControlFlags.optionBits
     // One compare for "fits one descriptor": zero wraps to the largest value.
-    if UInt(bitPattern: source.count) &- 1 >= UInt(maximumTransferSize) {
-      return enqueuePieces(source, destination, token, options)
+    if _slowPath(UInt(bitPattern: source.count) &- 1 >= maximumTransferSize) {
+      // By value, as `RingProducer` says.
+      let (next, end, fits) = NetDmaChannel.enqueuePieces(
+        core, producer.next, producer.end, source, destination, token, control)
+      producer.next = next
+      producer.end = end
+      return fits
     }
     return producer.append(
-      size: size, control: options.rawValue, source: source.iova, destination: destination.iova,
-      token: token)
-  }
-
-  /// A copy of no bytes, or of more than one descriptor takes.
-  @inline(never)
-  private mutating func enqueuePieces(
-    _ source: DMASlice, _ destination: DMASlice, _ token: UInt64, _ options: DmaControlFlags
-  ) -> Bool {
-    if source.count == 0 {
-      return producer.append(
-        size: 1, control: options.union(.nullTransfer).rawValue, source: 0, destination: 0,
-        token: token)
-    }
-    let limit = Int(maximumTransferSize)
-    let pieces = (source.count + limit - 1) / limit
-    precondition(pieces < capacity, "the copy is longer than the whole ring can carry")
-    guard pieces <= producer.freeSlots() else { return false }
-    let words = (0..<pieces).map { index in
-      let offset = index * limit
-      return DescriptorWords(
-        size: UInt32(min(limit, source.count - offset)), control: options,
-        source: source.iova &+ UInt64(offset), destination: destination.iova &+ UInt64(offset))
-    }
-    return producer.append(
-      words, layout: .pieces, bytes: UInt64(source.count), token: token)
+      size: UInt64(UInt(bitPattern: source.count)), control: control, source: source.iova,
+      destination: destination.iova, token: token)
   }
 
   // MARK: - Submit
@@ -113,92 +120,23 @@ public struct NetDmaPollResult: Hashable, Sendable {
   ///
   /// - Throws: `NetDmaError.channelGone` when the channel was stopped, removed or failed: what was
   ///   enqueued then ends as aborted. `.hardware` when the transport failed.
-  @inline(__always)
+  @inlinable @inline(__always)
   public mutating func submit() throws(NetDmaError) {
-    if producer.head == producer.submitted { return }
-    if core.gate.enterProducer() == .open, let doorbell = unsafe doorbell {
-      let before = producer.submitted
-      producer.seal(report)
-      // The register is mapped as long as the channel is allocated.
+    let head = producer.head
+    let count = head &- producer.submitted
+    if count == 0 { return }
+    if _fastPath(unsafe gate.pointee.enterProducer() == submitPhase) {
+      let words = unsafe producer.words
+      producer.seal(report, at: head)
       unsafe netdma_doorbell16(
-        doorbell, UInt16(truncatingIfNeeded: producer.head &- core.progress.chainBase))
-      core.gate.leaveProducer()
-      count(producer.head &- before)
+        doorbell, UInt16(truncatingIfNeeded: head &- words.pointee.chainBase))
+      unsafe gate.pointee.leaveProducer()
+      unsafe words.pointee.doorbells.addAlone(1)
+      unsafe words.pointee.descriptors.addAlone(UInt64(count))
       return
     }
-    core.gate.leaveProducer()
+    unsafe gate.pointee.leaveProducer()
     try submitSlowly()
-  }
-
-  @inline(__always)
-  private func count(_ descriptors: UInt32) {
-    core.counters.doorbells.addAlone(1)
-    core.counters.submittedDescriptors.addAlone(UInt64(descriptors))
-    core.counters.submittedBytes.store(producer.bytes, ordering: .relaxed)
-  }
-
-  @inline(never)
-  private mutating func submitSlowly() throws(NetDmaError) {
-    while true {
-      let before = producer.submitted
-      switch core.gate.enterProducer() {
-      case .open:
-        defer { core.gate.leaveProducer() }
-        producer.seal(report)
-        count(producer.head &- before)
-        try ring(Int(producer.head &- before))
-        return
-      case .suspended:
-        // The resume tells the engine.
-        producer.seal(report)
-        core.gate.leaveProducer()
-        count(producer.head &- before)
-        return
-      case .needsStart:
-        core.gate.leaveProducer()
-        if try start() { return }
-      case .held:
-        core.gate.leaveProducer()
-        netdma_yield()
-      case .closed:
-        core.gate.leaveProducer()
-        core.failLate(before: producer.head)
-        producer.seal(report)
-        interface.tellClient(of: core)
-        throw core.gone
-      }
-    }
-  }
-
-  private func ring(_ count: Int) throws(NetDmaError) {
-    if let doorbell = unsafe doorbell {
-      // As in `submit`.
-      unsafe netdma_doorbell16(
-        doorbell, UInt16(truncatingIfNeeded: producer.head &- core.progress.chainBase))
-    } else {
-      try core.provider.appendDma(core.grant.context, count: count)
-    }
-  }
-
-  /// StartDma after an abort or reset left the engine without a chain; false when the phase changed.
-  private mutating func start() throws(NetDmaError) -> Bool {
-    let core = core
-    let report = report
-    let before = producer.submitted
-    let count = producer.head &- before
-    let started = try core.gate.withExclusive { phase throws(NetDmaError) in
-      guard phase == .needsStart else { return (next: phase, result: false) }
-      producer.seal(report)
-      // What an earlier start failed to tell the engine of comes first.
-      try core.startChain(at: core.progress.retiredPosition, upTo: producer.head)
-      return (next: .open, result: true)
-    }
-    if started {
-      self.count(count)
-      // The engine may be done, and its DPC have found the gate held.
-      interface.tellClient(of: core)
-    }
-    return started
   }
 
   // MARK: - Poll
@@ -208,41 +146,37 @@ public struct NetDmaPollResult: Hashable, Sendable {
   /// - Throws: `NetDmaError.channelGone` once the channel is gone and everything was reported;
   ///   `.hardware` when the engine failed and could not be brought back; `.wrongState` on an
   ///   interrupt-driven channel.
-  @inline(__always)
+  @inlinable @inline(__always)
   public mutating func poll() throws(NetDmaError) -> NetDmaPollResult {
-    if core.gate.enterProducer() == .open, core.mode == .polled {
-      // In the producer lane, which is the reaping lane of a polled channel.
-      if let word = unsafe core.consumer.pointee.peek(), word.state != .halted {
-        if core.hasMail { return try pollAfterMail(word) { _ in } }
-        let operations = unsafe core.consumer.pointee.retire(
-          core.consumer.pointee.slotsDone(word))
-        core.gate.leaveProducer()
-        core.counters.completed.addAlone(UInt64(operations))
-        return NetDmaPollResult(completed: operations, failed: 0)
+    // The producer lane is the reaping lane of a polled channel.
+    if _fastPath(unsafe gate.pointee.enterProducer() == pollPhase) {
+      let look = poller.look()
+      if _fastPath(look.slots != 0) {
+        poller.retire(look)
+        unsafe gate.pointee.leaveProducer()
+        return NetDmaPollResult(completed: Int(truncatingIfNeeded: look.slots), failed: 0)
       }
     }
-    core.gate.leaveProducer()
-    return try pollSlowly { _ in }
+    unsafe gate.pointee.leaveProducer()
+    return try pollSlowly()
   }
 
   /// `poll()` that hands the token of every operation that ended well to `body`, oldest first.
-  @inline(__always)
+  @inlinable @inline(__always)
   public mutating func poll(
     _ body: (UInt64) -> Void
   ) throws(NetDmaError) -> NetDmaPollResult {
-    if core.gate.enterProducer() == .open, core.mode == .polled {
-      // As in `poll()`.
-      if let word = unsafe core.consumer.pointee.peek(), word.state != .halted {
-        if core.hasMail { return try pollAfterMail(word, body) }
-        let slots = unsafe core.consumer.pointee.slotsDone(word)
-        unsafe core.consumer.pointee.forEachOperation(in: slots, body)
-        let operations = unsafe core.consumer.pointee.retire(slots)
-        core.gate.leaveProducer()
-        core.counters.completed.addAlone(UInt64(operations))
-        return NetDmaPollResult(completed: operations, failed: 0)
+    // As in `poll()`.
+    if _fastPath(unsafe gate.pointee.enterProducer() == pollPhase) {
+      let look = poller.look()
+      if _fastPath(look.slots != 0) {
+        for offset in 0..<look.slots { body(poller.token(at: offset, look)) }
+        poller.retire(look)
+        unsafe gate.pointee.leaveProducer()
+        return NetDmaPollResult(completed: Int(truncatingIfNeeded: look.slots), failed: 0)
       }
     }
-    core.gate.leaveProducer()
+    unsafe gate.pointee.leaveProducer()
     return try pollSlowly(body)
   }
 
@@ -251,91 +185,5 @@ public struct NetDmaPollResult: Hashable, Sendable {
     let taken = failures
     failures = []
     return taken
-  }
-
-  /// In the producer lane, with a new word: what control operations ended is older and comes first.
-  @inline(never)
-  private mutating func pollAfterMail(
-    _ word: CompletionWord, _ body: (UInt64) -> Void
-  ) throws(NetDmaError) -> NetDmaPollResult {
-    defer { core.gate.leaveProducer() }
-    var result = takeMail(body) ?? NetDmaPollResult(completed: 0, failed: 0)
-    // As in `poll()`.
-    let slots = unsafe core.consumer.pointee.slotsDone(word)
-    unsafe core.consumer.pointee.forEachOperation(in: slots, body)
-    let operations = unsafe core.consumer.pointee.retire(slots)
-    core.counters.completed.addAlone(UInt64(operations))
-    result.completed += operations
-    return result
-  }
-
-  @inline(never)
-  private mutating func pollSlowly(
-    _ body: (UInt64) -> Void
-  ) throws(NetDmaError) -> NetDmaPollResult {
-    guard core.mode == .polled else {
-      throw .wrongState(call: "poll", state: "interrupt-driven")
-    }
-    if let result = takeMail(body) { return result }
-    if core.gate.current == .closed { throw core.gone }
-    do throws(NetDmaError) {
-      if core.memory.loadCompletion().state == .halted {
-        try recover(.halted)
-      } else {
-        idlePolls &+= 1
-        if idlePolls & 0x3ff == 0 { try checkProgress() }
-      }
-    } catch {
-      // The channel was closed; what that ended comes before the error.
-      guard let result = takeMail(body) else { throw error }
-      return result
-    }
-    return takeMail(body) ?? NetDmaPollResult(completed: 0, failed: 0)
-  }
-
-  /// What control operations ended on this channel's behalf, nil when nothing.
-  private mutating func takeMail(_ body: (UInt64) -> Void) -> NetDmaPollResult? {
-    let mail = core.takeMail()
-    if mail.isEmpty { return nil }
-    var result = NetDmaPollResult(completed: 0, failed: 0)
-    for completion in mail {
-      if completion.error == nil {
-        result.completed += 1
-        body(completion.token)
-      } else {
-        result.failed += 1
-        failures.append(completion)
-      }
-    }
-    return result
-  }
-
-  /// How often a channel that stands still is asked whether it halted without saying so.
-  private static var probeNanoseconds: UInt64 { 250_000_000 }
-
-  /// The watchdog of a polled channel: the poller itself.
-  private mutating func checkProgress() throws(NetDmaError) {
-    let tail = core.progress.retiredPosition
-    guard tail != core.progress.submittedPosition, core.gate.current != .suspended else {
-      stalledSince = nil
-      return
-    }
-    let now = Deadline.now()
-    guard let stalled = stalledSince, stalled.position == tail else {
-      stalledSince = (tail, now)
-      lastProbe = now
-      return
-    }
-    if now &- stalled.time >= interface.watchdogNanoseconds {
-      stalledSince = nil
-      try recover(.noProgress)
-    } else if now &- lastProbe >= Self.probeNanoseconds {
-      lastProbe = now
-      try recover(.probe)
-    }
-  }
-
-  private func recover(_ cause: NetDmaChannelCore.RecoveryCause) throws(NetDmaError) {
-    try interface.recover(core, cause)
   }
 }

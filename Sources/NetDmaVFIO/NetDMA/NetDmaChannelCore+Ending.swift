@@ -16,10 +16,13 @@ extension NetDmaChannelCore {
     let token = unsafe consumer.pointee.token(at: end &- 1)
     _ = unsafe consumer.pointee.retire(end &- tail)
     counters.failed.addAlone(1)
+    progress.raise(.word)
     post(DMACompletion(token: token, error: error))
   }
 
-  /// Ends the channel: whatever is outstanding fails, whatever comes later is refused with `cause`.
+  /// Ends the channel: whatever was submitted fails, whatever comes later is refused with `cause`.
+  ///
+  /// What was written and not submitted only the owner knows of: `failLate` ends it.
   ///
   /// `stopEngine` runs with the gate held, so that no doorbell follows it; afterwards the engine
   /// touches nothing of the channel any more.
@@ -28,17 +31,20 @@ extension NetDmaChannelCore {
       if phase != .closed { goneCause.withLock { $0 = cause } }
       stopEngine()
       takeFinished()
-      failOutstanding(before: progress.enqueuedPosition, .aborted(reason: cause.sentence))
+      failOutstanding(before: progress.submittedPosition, .aborted(reason: cause.sentence))
       return (next: .closed, result: ())
     }
   }
 
-  /// Ends what the producer enqueued before `position` and after the channel was closed.
-  func failLate(before position: UInt32) {
+  /// Ends what the producer wrote before `position` and cannot submit, since the channel is closed;
+  /// tells how many operations that were.
+  @discardableResult
+  func failLate(before position: UInt32) -> Int {
     let reason = gone.sentence
-    gate.withExclusive { phase in
+    return gate.withExclusive { phase in
+      let before = counters.failed.load(ordering: .relaxed)
       failOutstanding(before: position, .aborted(reason: reason))
-      return (next: phase, result: ())
+      return (next: phase, result: Int(counters.failed.load(ordering: .relaxed) &- before))
     }
   }
 

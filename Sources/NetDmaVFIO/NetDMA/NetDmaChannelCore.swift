@@ -21,7 +21,7 @@ public struct DMACompletion: Sendable {
 ///
 /// The reaping state is touched only from the lane that the completion mode names (the producer
 /// lane of a polled channel, the reaper lane otherwise) or with the gate held.
-@safe final class NetDmaChannelCore: @unchecked Sendable {
+@safe @usableFromInline final class NetDmaChannelCore: @unchecked Sendable {
   // @unchecked: `consumer` is the one mutable state that is not atomic; the gate's lanes make its
   // users exclude each other, as said above. Tests run this under ThreadSanitizer.
   let provider: any NetDmaProvider
@@ -34,7 +34,7 @@ public struct DMACompletion: Sendable {
   let memory: RingMemory
   let progress: ChannelProgress
   let gate: ChannelGate
-  let counters = ChannelCounters()
+  let counters: ChannelCounters
   let logger: Logger
   let consumer: UnsafeMutablePointer<RingConsumer>
   private let handler: @Sendable (DMACompletion) -> Void
@@ -43,7 +43,6 @@ public struct DMACompletion: Sendable {
   /// A control operation runs on a thread that may hold its client's locks, so it never calls the
   /// client's handler itself.
   private let mailbox = Mutex<[DMACompletion]>([])
-  private let mailFlag = Atomic<Bool>(false)
   /// Whether operations ended for which an interrupt may still come.
   private let reapedAhead = Atomic<Bool>(false)
   /// Whether the channel was shut down; held while that is under way.
@@ -69,6 +68,7 @@ public struct DMACompletion: Sendable {
     self.attributes = attributes
     self.memory = memory
     self.progress = progress
+    counters = ChannelCounters(progress: progress, memory: memory)
     self.gate = gate
     self.logger = logger
     self.handler = handler
@@ -94,8 +94,7 @@ public struct DMACompletion: Sendable {
   /// completion word arrives, and leaves it IDLE with the chain behind it.
   func proveAlive(milliseconds: Int) throws(NetDmaError) {
     var producer = RingProducer(memory: memory, progress: progress)
-    _ = producer.append(
-      size: 1, control: DmaControlFlags.nullTransfer.rawValue, source: 0, destination: 0, token: 0)
+    _ = producer.append([.null], layout: .pieces, bytes: 0, token: 0)
     let first = producer.submitted
     producer.seal(.statusUpdateOnCompletion)
     try gate.withExclusive { _ throws(NetDmaError) in
@@ -172,7 +171,7 @@ public struct DMACompletion: Sendable {
   func noteReapedAhead() { reapedAhead.store(true, ordering: .relaxed) }
 
   /// Retires `slots` slots that ended well and counts their operations.
-  private func finish(_ slots: UInt32) -> Int {
+  func finish(_ slots: UInt32) -> Int {
     // The caller may touch the reaping state.
     let operations = unsafe consumer.pointee.retire(slots)
     counters.completed.addAlone(UInt64(operations))
@@ -188,28 +187,38 @@ public struct DMACompletion: Sendable {
       post(DMACompletion(token: token, error: nil))
     }
     noteReapedAhead()
+    progress.raise(.word)
     return finish(slots)
   }
 
   /// Leaves an operation's end for its client; gate held.
   func post(_ completion: DMACompletion) {
     mailbox.withLock { $0.append(completion) }
-    mailFlag.store(true, ordering: .releasing)
+    progress.raise(.mail)
   }
-
-  /// Whether something was left for the client.
-  @inline(__always)
-  var hasMail: Bool { mailFlag.load(ordering: .relaxed) }
 
   /// Takes what was left for the client; empty when there is nothing.
   func takeMail() -> [DMACompletion] {
-    guard hasMail else { return [] }
-    mailFlag.store(false, ordering: .sequentiallyConsistent)
+    guard progress.attention.contains(.mail) else { return [] }
+    progress.lower(.mail)
     return mailbox.withLock { mail in
       let taken = mail
       mail = []
       return taken
     }
+  }
+
+  /// For a poll that looks closer, in its lane: the completion word, unless it is an old one or says
+  /// HALTED.
+  func takeNewWord() -> CompletionWord? {
+    // The caller is in the lane.
+    if progress.attention.contains(.spans), unsafe !consumer.pointee.hasSpans {
+      progress.lower(.spans)
+    }
+    guard let word = unsafe consumer.pointee.takeWord(), word.state != .halted else { return nil }
+    // It is newer than what control operations took, so words can be trusted again.
+    if progress.attention.contains(.word) { progress.lower(.word) }
+    return word
   }
 
   /// Takes what the engine finished and nobody reaped yet; gate held.

@@ -92,10 +92,12 @@ extension NetDmaInterface {
   }
 
   /// FreeDmaChannel, when a client's channel ends: waits for what is outstanding, then aborts it.
-  func free(_ core: NetDmaChannelCore) {
+  ///
+  /// What its owner wrote before position `written` and did not submit is aborted, too.
+  func free(_ core: NetDmaChannelCore, written: UInt32) {
     let aborted = shutDown(
       core, deadline: Deadline(after: options.drain),
-      cause: .channelGone(reason: "The channel was freed."))
+      cause: .channelGone(reason: "The channel was freed."), written: written)
     if aborted > 0 {
       logger.error(
         "a freed channel's operations were aborted",
@@ -112,15 +114,24 @@ extension NetDmaInterface {
   ///
   /// Afterwards the engine touches nothing of it, its handle is stale, and its client's handler was
   /// called for the last time. A second call waits for the first and does nothing.
-  func shutDown(_ core: NetDmaChannelCore, deadline: Deadline, cause: NetDmaError) -> Int {
+  /// What was written before position `written`, and cannot be submitted any more, is among them.
+  func shutDown(
+    _ core: NetDmaChannelCore, deadline: Deadline, cause: NetDmaError, written: UInt32? = nil
+  ) -> Int {
     core.isShutDown.withLock { isShutDown in
-      if isShutDown { return 0 }
+      if isShutDown {
+        let late = written.map { core.failLate(before: $0) } ?? 0
+        if late > 0, core.mode == .interrupt { maintenance.tellClientNow(of: core) }
+        ended.withLock { $0.failed &+= UInt64(late) }
+        return 0
+      }
       isShutDown = true
       _ = core.drain(until: deadline)
       let failedBefore = core.counters.failed.load(ordering: .relaxed)
       // The handle goes first: interrupts and DPCs from here on are stale.
       channels.release(core.handle)
       core.close(cause) { core.provider.freeDmaChannel(core.grant.context) }
+      if let written { core.failLate(before: written) }
       if core.mode == .interrupt { maintenance.tellClientNow(of: core) }
       core.attributes.addressSpace.detach(core.progress)
       let statistics = core.counters.snapshot

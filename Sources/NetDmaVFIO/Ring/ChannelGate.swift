@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import CNetDma
-import Synchronization
+public import CNetDma
+public import Synchronization
 
 /// Lets control operations (reset, recovery, stop) exclude a channel's two fast lanes without
 /// making the lanes pay for it.
@@ -9,7 +9,8 @@ import Synchronization
 /// The producer lane (submit) and the reaper lane (poll or DPC) enter with one store and one load.
 /// A control operation closes the gate, has every CPU pass a barrier (membarrier), and waits until
 /// both lanes are empty. A lane that finds the gate closed leaves at once.
-package final class ChannelGate: Sendable {
+@safe package final class ChannelGate: @unchecked Sendable {
+  // @unchecked: the pointer is constant and valid while this object lives; all behind it is atomic.
   /// What the lanes may do.
   package enum Phase: UInt32, Sendable {
     /// Submit and reap.
@@ -24,55 +25,56 @@ package final class ChannelGate: Sendable {
     case closed = 4
   }
 
-  private let phase = Atomic<UInt32>(Phase.needsStart.rawValue)
-  // A lane's word is written by that lane alone, read by control operations.
-  private let producerBusy = Atomic<UInt32>(0)
-  private let reaperBusy = Atomic<UInt32>(0)
+  let words: UnsafeMutablePointer<GateWords>
   private let control = Mutex<Void>(())
-  private let needsFence: Bool
+  /// Whether the lanes pay for a fence, since this system lacks membarrier: kernels before 4.14,
+  /// some sandboxes.
+  package let needsFence: Bool
 
   package init() {
-    // Without membarrier (kernels before 4.14, some sandboxes) the lanes pay for a fence instead.
     needsFence = netdma_membarrier_register() != 0
+    // Two cache lines: one for each lane.
+    unsafe words = UnsafeMutableRawPointer.allocate(
+      byteCount: MemoryLayout<GateWords>.size, alignment: 64
+    ).bindMemory(to: GateWords.self, capacity: 1)
+    unsafe words.initialize(to: GateWords())
+  }
+
+  deinit {
+    unsafe words.deinitialize(count: 1)
+    unsafe words.deallocate()
   }
 
   /// The phase now; it may change at once unless the caller is in a lane or holds the gate.
-  package var current: Phase { Phase(rawValue: phase.load(ordering: .acquiring)) ?? .closed }
+  package var current: Phase {
+    Phase(rawValue: unsafe words.pointee.phase.load(ordering: .acquiring)) ?? .closed
+  }
 
   /// Enters the producer lane and tells the phase; the lane must be left whatever the answer.
-  @inline(__always)
   package func enterProducer() -> Phase {
-    producerBusy.store(1, ordering: .relaxed)
-    orderEntry()
+    let phase = unsafe words.pointee.enterProducer()
+    guard needsFence else { return Phase(rawValue: phase) ?? .closed }
+    atomicMemoryFence(ordering: .sequentiallyConsistent)
     return current
   }
 
   /// Leaves the producer lane.
-  @inline(__always)
-  package func leaveProducer() { producerBusy.store(0, ordering: .releasing) }
+  package func leaveProducer() { unsafe words.pointee.leaveProducer() }
 
   /// Enters the reaper lane; false when another reaper is in it (then it is not entered).
-  @inline(__always)
   package func enterReaper() -> Bool {
     guard
-      reaperBusy.compareExchange(expected: 0, desired: 1, ordering: .sequentiallyConsistent)
-        .exchanged
+      unsafe words.pointee.reaperBusy.compareExchange(
+        expected: 0, desired: 1, ordering: .sequentiallyConsistent
+      ).exchanged
     else { return false }
-    orderEntry()
+    netdma_compiler_barrier()
+    if needsFence { atomicMemoryFence(ordering: .sequentiallyConsistent) }
     return true
   }
 
   /// Leaves the reaper lane.
-  @inline(__always)
-  package func leaveReaper() { reaperBusy.store(0, ordering: .releasing) }
-
-  // Pairs with the barrier in `withExclusive`: the store of the busy word comes before the load of
-  // the phase, for the compiler here and for the CPU there.
-  @inline(__always)
-  private func orderEntry() {
-    netdma_compiler_barrier()
-    if needsFence { atomicMemoryFence(ordering: .sequentiallyConsistent) }
-  }
+  package func leaveReaper() { unsafe words.pointee.reaperBusy.store(0, ordering: .releasing) }
 
   /// Runs `body` with both lanes empty; it returns the phase to go on with.
   ///
@@ -82,23 +84,47 @@ package final class ChannelGate: Sendable {
   ) throws(E) -> R {
     try control.withLock { _ throws(E) in
       let before = current
-      phase.store(Phase.held.rawValue, ordering: .sequentiallyConsistent)
+      unsafe words.pointee.phase.store(Phase.held.rawValue, ordering: .sequentiallyConsistent)
       if needsFence || netdma_membarrier() != 0 {
         atomicMemoryFence(ordering: .sequentiallyConsistent)
       }
       var turn = 0
-      while producerBusy.load(ordering: .acquiring) != 0
-        || reaperBusy.load(ordering: .acquiring) != 0
+      while unsafe words.pointee.producerBusy.load(ordering: .acquiring) != 0
+        || words.pointee.reaperBusy.load(ordering: .acquiring) != 0
       {
         // A lane is a few stores, or one register write over a socket with its own deadline.
         turn += 1
         if turn < 1000 { netdma_cpu_pause() } else { netdma_yield() }
       }
       var next = before
-      defer { phase.store(next.rawValue, ordering: .releasing) }
+      defer { unsafe words.pointee.phase.store(next.rawValue, ordering: .releasing) }
       let answer = try body(before)
       next = answer.next
       return answer.result
     }
   }
+}
+
+/// The words behind `ChannelGate`, which the lanes reach by pointer.
+@safe @usableFromInline package struct GateWords: ~Copyable {
+  @usableFromInline let phase = Atomic<UInt32>(ChannelGate.Phase.needsStart.rawValue)
+  // A lane's word is written by that lane alone, read by control operations.
+  @usableFromInline let producerBusy = Atomic<UInt32>(0)
+  private let gap: (UInt64, UInt64, UInt64, UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0, 0, 0, 0)
+  let reaperBusy = Atomic<UInt32>(0)
+
+  init() {}
+
+  /// Enters the producer lane where membarrier works, and tells the phase.
+  @inlinable @inline(__always)
+  borrowing func enterProducer() -> UInt32 {
+    producerBusy.store(1, ordering: .relaxed)
+    // Pairs with the barrier in `withExclusive`: the store of the busy word comes before the load of
+    // the phase, for the compiler here and for the CPU there.
+    netdma_compiler_barrier()
+    return phase.load(ordering: .acquiring)
+  }
+
+  @inlinable @inline(__always)
+  borrowing func leaveProducer() { producerBusy.store(0, ordering: .releasing) }
 }

@@ -33,6 +33,7 @@ public struct DmaControlFlags: OptionSet, Hashable, Sendable {
   /// The 32-bit control word.
   public let rawValue: UInt32
   /// A control word from its bits.
+  @inlinable
   public init(rawValue: UInt32) { self.rawValue = rawValue }
 
   /// NET_DMA_INTERRUPT_ON_COMPLETION: raise the channel's interrupt when done.
@@ -53,6 +54,20 @@ public struct DmaControlFlags: OptionSet, Hashable, Sendable {
   public static let destinationPageBreak = Self(rawValue: 0x0000_0080)
   /// NET_DMA_DESTINATION_DCA_ENABLE: DCA hint for the destination.
   public static let destinationDCAEnable = Self(rawValue: 0x0000_0200)
+
+  /// What a client may ask for with an operation: fence, no-snoop and DCA.
+  ///
+  /// The rest of the control word is the driver's: what the operation is, and whether it reports.
+  public static let options: Self = [
+    .sourceNoSnoop, .destinationNoSnoop, .serializeTransfer, .destinationDCAEnable,
+  ]
+
+  /// `options` as a number that the compiler knows.
+  @inlinable @inline(__always)
+  static var optionBits: UInt32 { 0x0000_0216 }
+
+  /// The flags of `options` that are among those a client may ask for.
+  var permitted: Self { Self(rawValue: rawValue & Self.optionBits) }
 
   /// Bits 31:24, the operation.
   public var operation: DmaOperation { DmaOperation(rawValue: UInt8(rawValue >> 24)) }

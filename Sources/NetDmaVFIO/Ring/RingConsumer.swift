@@ -1,14 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// The reaping end of a descriptor ring: hot path.
+import Synchronization
+
+/// The reaping end of a descriptor ring.
 ///
-/// Owned by whoever is in the reaper lane or holds the gate. It polls the completion word alone, and
+/// Owned by whoever is in the reaping lane or holds the gate. It polls the completion word alone, and
 /// believes it only when it names a slot between the oldest outstanding and the newest submitted.
+/// A poll that finds nothing out of the ordinary takes a short cut past it, `RingPoller`.
 package struct RingConsumer: ~Copyable {
   package let memory: RingMemory
   package let progress: ChannelProgress
   /// The oldest position that has not ended.
-  package private(set) var tail: UInt32
+  ///
+  /// One word for this and for `retired`: what everybody reads is written by the reaper alone.
+  package var tail: UInt32 {
+    unsafe progress.words.pointee.retired.load(ordering: .relaxed)
+  }
   private var lastWord: UInt64 = 0
   private var spanTail: UInt32
   /// Completion words that named no slot of the ring: a broken engine.
@@ -17,12 +24,10 @@ package struct RingConsumer: ~Copyable {
   package init(memory: RingMemory, progress: ChannelProgress) {
     self.memory = memory
     self.progress = progress
-    tail = progress.retiredPosition
     spanTail = progress.spanCount
   }
 
   /// The completion word if it changed since the last call.
-  @inline(__always)
   package mutating func peek() -> CompletionWord? {
     let word = memory.loadCompletion()
     if word.rawValue == lastWord { return nil }
@@ -30,23 +35,31 @@ package struct RingConsumer: ~Copyable {
     return word
   }
 
-  /// The completion word unless all that it says was taken already: for control operations.
+  /// The completion word unless all that it says was taken already: for control operations, and for
+  /// polls that look closer.
   ///
-  /// A word that `peek` gave was taken with it, except one that says HALTED, which is left to the
-  /// recovery. Taking a word twice is not harmless: once `tail` has moved past its slot by other
-  /// means, it names a slot ahead of `tail` as soon as the ring is nearly full.
+  /// A word that was looked at before was taken then, except one that says HALTED, which is left to
+  /// the recovery. Taking a word twice is not harmless where `tail` moved past its slot by other
+  /// means (`ChannelProgress.Attention.word`): it names a slot ahead of `tail` as soon as the ring is
+  /// nearly full. Where only words moved `tail`, an old one names the slot before it, a whole ring
+  /// away; and looking at words alone would not do, since polls take them without noting it here, and
+  /// each comes again a lap later.
   package mutating func takeWord() -> CompletionWord? {
     let word = memory.loadCompletion()
-    if word.rawValue == lastWord, word.state != .halted { return nil }
+    let wasSeen = word.rawValue == lastWord && word.state != .halted
     lastWord = word.rawValue
+    if wasSeen, progress.attention.contains(.word) || !names(word) { return nil }
     return word
+  }
+
+  private func names(_ word: CompletionWord) -> Bool {
+    word.descriptorAddress &- memory.iova < UInt64(memory.capacity) * 64
   }
 
   /// Sees the next completion word as new whatever it says: after the engine was restarted.
   package mutating func forgetWord() { lastWord = 0 }
 
   /// How many slots `word` says have ended, counted from `tail`; 0 when it tells nothing new.
-  @inline(__always)
   package mutating func slotsDone(_ word: CompletionWord) -> UInt32 {
     let offset = word.descriptorAddress &- memory.iova
     let slot = UInt32(truncatingIfNeeded: offset >> 6)
@@ -55,13 +68,13 @@ package struct RingConsumer: ~Copyable {
       if word.descriptorAddress != 0 { foreignWords &+= 1 }
       return 0
     }
+    let tail = tail
     var done = ((slot &- tail) & memory.mask) &+ 1
     if spanTail != progress.spanCount { done = extendedDone(done) }
     return done <= progress.submittedPosition &- tail ? done : 0
   }
 
   // An extended operation is reported by the address of its first slot.
-  @inline(never)
   private func extendedDone(_ done: UInt32) -> UInt32 {
     var result = done
     forEachSpan { span in
@@ -70,18 +83,18 @@ package struct RingConsumer: ~Copyable {
     return result
   }
 
+  /// Whether operations of several slots are in the ring.
+  var hasSpans: Bool { spanTail != progress.spanCount }
+
   /// Ends `slots` slots and tells how many operations ended with them.
-  @inline(__always)
   package mutating func retire(_ slots: UInt32) -> Int {
     let operations =
-      spanTail == progress.spanCount ? Int(slots) : operationsEnding(in: slots, dropping: true)
-    tail &+= slots
-    progress.publishRetired(tail)
+      spanTail == progress.spanCount ? Int(slots) : operationsEnding(in: slots)
+    progress.publishRetired(tail &+ slots)
     return operations
   }
 
-  @inline(never)
-  private mutating func operationsEnding(in slots: UInt32, dropping: Bool) -> Int {
+  private mutating func operationsEnding(in slots: UInt32) -> Int {
     var operations = Int(slots)
     var ended: UInt32 = 0
     forEachSpan { span in
@@ -97,7 +110,7 @@ package struct RingConsumer: ~Copyable {
         operations -= Int(slots &- before)
       }
     }
-    if dropping { spanTail &+= ended }
+    spanTail &+= ended
     return operations
   }
 
@@ -121,7 +134,6 @@ package struct RingConsumer: ~Copyable {
   }
 
   /// The token that was enqueued with `position`.
-  @inline(__always)
   package func token(at position: UInt32) -> UInt64 {
     // In bounds by the mask; written before the position was published.
     unsafe memory.tokens[Int(position & memory.mask)]

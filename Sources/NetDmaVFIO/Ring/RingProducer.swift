@@ -1,72 +1,114 @@
 // SPDX-License-Identifier: Apache-2.0
 
+public import Synchronization
+
 /// The writing end of a descriptor ring: hot path.
 ///
 /// One owner, one thread at a time. A descriptor is written once, in address order, into a slot
-/// whose `next` never changes; nothing of the ring is read back. Positions are free-running with
-/// wrapping arithmetic and masked at access.
-@safe package struct RingProducer: ~Copyable {
+/// whose `next` never changes; nothing of the ring is read back.
+///
+/// What changes with every descriptor is one index, so that a loop keeps it in a register. Two things
+/// see to that: it runs up to an end that a function out of the loop works out (room in the ring, end
+/// of the lap), and those functions take and give the index by value, so that nobody has its address.
+@safe @usableFromInline package struct RingProducer: ~Copyable {
   package let memory: RingMemory
   package let progress: ChannelProgress
-  // Copies of the memory's constants: `memory` keeps what they point to alive.
-  private let descriptors: UnsafeMutablePointer<UInt64>
-  private let tokens: UnsafeMutablePointer<UInt64>
-  private let mask: UInt32
-  /// The next position to write.
-  package private(set) var head: UInt32
-  /// The position that may not be written yet.
-  private var limit: UInt32
-  /// The position after the newest descriptor submitted.
-  package private(set) var submitted: UInt32
-  private var spanHead: UInt32
-  /// Size and control of the newest descriptor, so that submitting need not read the ring.
-  private var newestWord0: UInt64 = 0
-  /// Bytes of the descriptors written so far.
-  package private(set) var bytes: UInt64 = 0
+  // Copies of the memory's constants: `memory` and `progress` keep what they point to alive.
+  @usableFromInline let descriptors: UnsafeMutableRawPointer
+  @usableFromInline let tokens: UnsafeMutableRawPointer
+  @usableFromInline let words: UnsafeMutablePointer<ProgressWords>
+  @usableFromInline let capacity: UInt32
+  /// The next slot to write, times 8: the offset of its token, an eighth of its descriptor's.
+  @usableFromInline var next: Int
+  /// Where to look again before writing: the end of the run of free slots, or `next` itself while no
+  /// batch is open.
+  @usableFromInline var end: Int
 
   package init(memory: RingMemory, progress: ChannelProgress) {
     self.memory = memory
     self.progress = progress
-    // A descriptor is eight words; the ring is bound to its own type elsewhere, and this is the
-    // same memory seen as words for the life of the producer.
     unsafe descriptors = UnsafeMutableRawPointer(memory.descriptors)
-      .assumingMemoryBound(to: UInt64.self)
-    unsafe tokens = memory.tokens
-    mask = memory.mask
-    head = progress.enqueuedPosition
-    submitted = progress.submittedPosition
-    limit = progress.retiredPosition &+ memory.mask
-    spanHead = progress.spanCount
+    unsafe tokens = UnsafeMutableRawPointer(memory.tokens)
+    unsafe words = progress.words
+    capacity = memory.capacity
+    let head = progress.submittedPosition
+    next = Int(head & memory.mask) &* 8
+    end = next
+    unsafe words.pointee.lapStart = head & ~memory.mask
+    unsafe words.pointee.runEnd = next
   }
+
+  /// The next position to write.
+  @inlinable @inline(__always)
+  package var head: UInt32 {
+    unsafe words.pointee.lapStart &+ UInt32(truncatingIfNeeded: next &>> 3)
+  }
+
+  /// The position after the newest descriptor submitted.
+  @inlinable @inline(__always)
+  package var submitted: UInt32 { unsafe words.pointee.submitted.load(ordering: .relaxed) }
 
   /// Slots that can be written now; one slot of the ring always stays free.
-  package mutating func freeSlots() -> Int {
-    limit = progress.retiredPosition &+ mask
-    return Int(limit &- head)
+  package func freeSlots() -> Int {
+    Int(progress.retiredPosition &+ memory.mask &- head)
   }
 
-  /// Writes one descriptor; false when the ring is full.
-  @inline(__always)
+  /// Writes one descriptor of `size` bytes; false when the ring is full.
+  @inlinable @inline(__always)
   package mutating func append(
-    size: UInt32, control: UInt32, source: UInt64, destination: UInt64, token: UInt64
+    size: UInt64, control: UInt32, source: UInt64, destination: UInt64, token: UInt64
   ) -> Bool {
-    if head == limit {
-      limit = progress.retiredPosition &+ mask
-      if head == limit { return false }
+    if next == end {
+      if _slowPath(unsafe next == words.pointee.runEnd) {
+        next = unsafe RingProducer.findRun(next, words, capacity)
+        if unsafe next == words.pointee.runEnd { return false }
+      }
+      end = unsafe words.pointee.runEnd
+      unsafe words.pointee.newestControl = 0
+      unsafe words.pointee.publishBegun()
     }
-    let slot = Int(head & mask)
-    let word0 = UInt64(size) | UInt64(control) << 32
-    // The slot is in bounds by the mask, and free: the engine has passed it or never saw it.
-    let words = unsafe descriptors + slot &* 8
-    unsafe words[0] = word0
-    unsafe words[1] = source
-    unsafe words[2] = destination
-    unsafe tokens[slot] = token
-    newestWord0 = word0
-    bytes &+= UInt64(size)
-    head &+= 1
-    progress.publishEnqueued(head)
+    let slot = next
+    next = slot &+ 8
+    // The slot is in bounds, and free: the engine has passed it or never saw it.
+    let descriptor = unsafe descriptors + slot &* 8
+    unsafe descriptor.storeBytes(of: size | UInt64(control) << 32, as: UInt64.self)
+    unsafe descriptor.storeBytes(of: source, toByteOffset: 8, as: UInt64.self)
+    unsafe descriptor.storeBytes(of: destination, toByteOffset: 16, as: UInt64.self)
+    unsafe (tokens + slot).storeBytes(of: token, as: UInt64.self)
+    // Where `RingMemory` put it.
+    unsafe (tokens + RingProducer.countOffset).assumingMemoryBound(to: Atomic<UInt64>.self)
+      .pointee.addAlone(size)
+    if control != 0 {
+      // Rare, and nothing at all where the caller gives no options: the next one looks again, and
+      // forgets it.
+      unsafe words.pointee.newestControl = control
+      end = next
+    }
     return true
+  }
+
+  /// Where the count of bytes lies, from the token table: a cache line before it.
+  @inlinable @inline(__always)
+  static var countOffset: Int { -64 }
+
+  /// Finds the run of free slots that begins at slot `next` / 8, in the next lap where this one is
+  /// over: leaves its end in `runEnd` and returns where it begins; the same when the ring is full.
+  @usableFromInline @inline(never)
+  static func findRun(
+    _ next: Int, _ words: UnsafeMutablePointer<ProgressWords>, _ capacity: UInt32
+  ) -> Int {
+    let head = unsafe words.pointee.lapStart &+ UInt32(truncatingIfNeeded: next / 8)
+    let free = unsafe words.pointee.retired.load(ordering: .acquiring) &+ capacity &- 1 &- head
+    let lapEnd = Int(capacity) * 8
+    if free == 0 {
+      unsafe words.pointee.runEnd = next
+      return next
+    }
+    // Only when something is written there at once: `seal` finds the newest slot below `next`.
+    let start = next == lapEnd ? 0 : next
+    if start != next { unsafe words.pointee.lapStart &+= capacity }
+    unsafe words.pointee.runEnd = min(start + Int(free) * 8, lapEnd)
+    return start
   }
 
   /// Writes an operation of several slots, all of them or none; false when they do not fit.
@@ -76,47 +118,65 @@
   package mutating func append(
     _ slots: [DescriptorWords], layout: OperationSpan.Layout, bytes count: UInt64, token: UInt64
   ) -> Bool {
-    guard !slots.isEmpty, slots.count <= freeSlots() else { return false }
-    if slots.count > 1 {
-      // At most capacity/2 operations of two slots or more are outstanding.
-      let index = Int(spanHead % (memory.capacity / 2))
-      unsafe memory.spans[index] = OperationSpan(
-        start: head, slots: UInt32(slots.count), layout: layout)
-      spanHead &+= 1
-      progress.publishSpans(spanHead)
-    }
-    var position = head
-    for slot in slots {
-      let index = Int(position & mask)
-      // As in the other `append`.
-      let words = unsafe descriptors + index &* 8
-      unsafe words[0] = slot.word0
-      unsafe words[1] = slot.word1
-      unsafe words[2] = slot.word2
-      unsafe words[4] = slot.word4
-      unsafe words[5] = slot.word5
-      unsafe words[6] = slot.word6
-      unsafe words[7] = slot.word7
-      unsafe tokens[index] = token
-      newestWord0 = slot.word0
-      position &+= 1
-    }
-    bytes &+= count
-    head = position
-    progress.publishEnqueued(head)
+    guard
+      let next = Self.append(
+        slots, at: next, layout: layout, bytes: count, token: token, memory, progress)
+    else { return false }
+    self.next = next
+    end = next
     return true
   }
 
-  /// Makes the newest descriptor report its completion: closes a batch.
-  ///
-  /// `report` is the status-update flag, with the interrupt flag for an interrupt-driven channel.
-  @inline(__always)
-  package mutating func seal(_ report: DmaControlFlags) {
-    let slot = Int((head &- 1) & mask)
-    unsafe descriptors[slot &* 8] = newestWord0 | UInt64(report.rawValue) << 32
-    submitted = head
-    progress.publishSubmitted(head)
+  /// `append` from slot `start` / 8 on; gives the new `next`, where the next descriptor looks for its
+  /// run.
+  static func append(
+    _ slots: [DescriptorWords], at start: Int, layout: OperationSpan.Layout, bytes: UInt64,
+    token: UInt64, _ memory: RingMemory, _ progress: ChannelProgress
+  ) -> Int? {
+    let producers = unsafe progress.words
+    let head = unsafe producers.pointee.lapStart &+ UInt32(truncatingIfNeeded: start / 8)
+    let free = Int(progress.retiredPosition &+ memory.mask &- head)
+    guard !slots.isEmpty, slots.count <= free else { return nil }
+    progress.publishBegun()
+    if slots.count > 1 {
+      // At most capacity/2 operations of two slots or more are outstanding.
+      let count = progress.spanCount
+      unsafe memory.spans[Int(count % (memory.capacity / 2))] = OperationSpan(
+        start: head, slots: UInt32(slots.count), layout: layout)
+      progress.publishSpans(count &+ 1)
+    }
+    var slot = start / 8
+    for words in slots {
+      if slot == Int(memory.capacity) {
+        slot = 0
+        unsafe producers.pointee.lapStart &+= memory.capacity
+      }
+      // As in the other `append`.
+      unsafe words.store(to: memory.descriptors + slot)
+      unsafe memory.tokens[slot] = token
+      unsafe producers.pointee.newestControl = UInt32(truncatingIfNeeded: words.word0 >> 32)
+      slot += 1
+    }
+    unsafe memory.bytes.pointee.addAlone(bytes)
+    unsafe producers.pointee.runEnd = slot * 8
+    return slot * 8
   }
+
+  /// Makes the newest descriptor report its completion, and closes the batch at `head`.
+  ///
+  /// There is one: `head` is not `submitted`. `report` is the status-update flag, with the interrupt
+  /// flag for an interrupt-driven channel.
+  @inlinable @inline(__always)
+  package mutating func seal(_ report: UInt32, at head: UInt32) {
+    // Its control word, the second of the slot before `next`: the slot was written in this lap.
+    unsafe (descriptors + (next &* 8 &- 60)).storeBytes(
+      of: words.pointee.newestControl | report, as: UInt32.self)
+    unsafe words.pointee.submitted.store(head, ordering: .releasing)
+    end = next
+  }
+
+  /// `seal` for everything written.
+  package mutating func seal(_ report: DmaControlFlags) { seal(report.rawValue, at: head) }
 }
 
 /// The words of a descriptor that an operation sets.
@@ -133,6 +193,24 @@ package struct DescriptorWords: Sendable {
     word0 = UInt64(size) | UInt64(control.rawValue) << 32
     word1 = source
     word2 = destination
+  }
+
+  /// Writes all words but the ring's own.
+  @unsafe fileprivate func store(to descriptor: UnsafeMutablePointer<DmaDescriptor>) {
+    // A descriptor is eight words.
+    let memory = UnsafeMutableRawPointer(descriptor)
+    unsafe memory.storeBytes(of: word0, as: UInt64.self)
+    unsafe memory.storeBytes(of: word1, toByteOffset: 8, as: UInt64.self)
+    unsafe memory.storeBytes(of: word2, toByteOffset: 16, as: UInt64.self)
+    unsafe memory.storeBytes(of: word4, toByteOffset: 32, as: UInt64.self)
+    unsafe memory.storeBytes(of: word5, toByteOffset: 40, as: UInt64.self)
+    unsafe memory.storeBytes(of: word6, toByteOffset: 48, as: UInt64.self)
+    unsafe memory.storeBytes(of: word7, toByteOffset: 56, as: UInt64.self)
+  }
+
+  /// A descriptor that transfers nothing.
+  static func null(_ options: DmaControlFlags) -> DescriptorWords {
+    DescriptorWords(size: 1, control: options.union(.nullTransfer), source: 0, destination: 0)
   }
 
   /// An extension slot: eight plain words, `next` left to the ring.

@@ -33,7 +33,7 @@ import Testing
     space.attach(progress)
     do {
       let buffer = try space.allocate(byteCount: 4096)
-      progress.publishEnqueued(3)
+      progress.publishSubmitted(3)
       _ = buffer.iova
     }
     #expect(transport.mappings.count == 1)
@@ -45,6 +45,36 @@ import Testing
     #expect(transport.mappings.isEmpty)
   }
 
+  @Test func aBufferThatEndsBeforeItsCopyIsSubmittedStaysMappedUntilTheEnginePassedTheBatch() throws
+  {
+    let transport = RecordingTransport()
+    let space = space(transport)
+    let progress = ChannelProgress()
+    space.attach(progress)
+    progress.publishSubmitted(5)
+    progress.publishRetired(5)
+    do {
+      let buffer = try space.allocate(byteCount: 4096)
+      progress.publishBegun()
+      _ = buffer.iova
+    }
+    #expect(!progress.isIdle)
+    space.sweep()
+    #expect(transport.mappings.count == 1)
+    // Two batches later it is still the first that counts.
+    progress.publishSubmitted(7)
+    progress.publishBegun()
+    space.sweep()
+    #expect(transport.mappings.count == 1)
+    progress.publishSubmitted(9)
+    progress.publishRetired(6)
+    space.sweep()
+    #expect(transport.mappings.count == 1)
+    progress.publishRetired(7)
+    space.sweep()
+    #expect(transport.mappings.isEmpty)
+  }
+
   @Test func aStoppedChannelHoldsNoBufferBack() throws {
     let transport = RecordingTransport()
     let space = space(transport)
@@ -52,7 +82,7 @@ import Testing
     space.attach(progress)
     do {
       let buffer = try space.allocate(byteCount: 4096)
-      progress.publishEnqueued(1)
+      progress.publishBegun()
       _ = buffer.iova
     }
     #expect(transport.mappings.count == 1)
