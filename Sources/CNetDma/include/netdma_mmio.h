@@ -41,6 +41,9 @@ static inline void netdma_fence_acquire(void) { __atomic_thread_fence(__ATOMIC_A
 // Keeps the compiler, not the CPU, from moving accesses across.
 static inline void netdma_compiler_barrier(void) { __asm__ volatile("" ::: "memory"); }
 
+// Has the CPU fetch a line that will be read soon; touches nothing.
+static inline void netdma_prefetch(const void *_Nonnull p) { __builtin_prefetch(p, 0, 3); }
+
 // One turn of a spin loop.
 static inline void netdma_cpu_pause(void) {
 #if defined(__x86_64__)

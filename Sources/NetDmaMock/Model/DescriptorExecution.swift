@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import CNetDma
 import Glibc
 
 /// Reads descriptors and carries them out; lives on one engine's thread and allocates nothing per
@@ -118,6 +119,7 @@ import Glibc
         let origin = unsafe source.pointer(descriptor.source, Int(size), .read),
         let target = unsafe destination.pointer(descriptor.destination, Int(size), .write)
       else { return true }
+      if aheadCount == 1 { prefetchSlots(behind: job) }
       // All of both lies in what is claimed; they may overlap.
       unsafe memmove(target, origin, Int(size))
       aheadAddress &+= UInt64(Self.slotSize)
@@ -132,6 +134,15 @@ import Glibc
       outcome.bytes = 0
     }
     return true
+  }
+
+  /// The slots behind the last one that was read: they come from another CPU's cache, while the data
+  /// is moved.
+  private func prefetchSlots(behind job: borrowing EngineJob) {
+    let count = min(job.remaining - 1, Self.readAhead)
+    let start = job.address &+ UInt64(Self.slotSize)
+    guard let slots = unsafe ring.pointer(start, count * Self.slotSize, .read) else { return }
+    for index in 0..<count { unsafe netdma_prefetch(slots + index * Self.slotSize) }
   }
 
   /// The first of the slots that were read ahead; there is one.
