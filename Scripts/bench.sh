@@ -8,7 +8,8 @@
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 
-build=(swift build --configuration release --package-path Benchmarks)
+# Without debug information: valgrind does not read what Swift writes.
+build=(swift build --configuration release --package-path Benchmarks -debug-info-format none)
 if [ -t 1 ]; then
   "${build[@]}" || exit
 else

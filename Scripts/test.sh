@@ -61,7 +61,7 @@ report() {
 }
 
 probe=$PWD/.build/release/netdma-probe
-format() { swift format lint --strict --recursive Sources Tests Examples Package.swift; }
+format() { swift format lint --strict --recursive Sources Tests Examples Benchmarks/Sources Package.swift Benchmarks/Package.swift; }
 release() { Scripts/build.sh; }
 unit() { swift build --build-tests && swift test --skip-build --skip VMTests; }
 # The machines that the guests are, so that the next step's time is that of the tests. The test kernel is

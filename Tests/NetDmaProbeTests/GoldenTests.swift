@@ -38,8 +38,6 @@ struct GoldenCase: Sendable, CustomStringConvertible {
         arguments: ["verify", "--mock", "--count", "100", "--max-size", "65536", "--seed", "1"],
         hasNumbers: true),
       GoldenCase(
-        description: "bench-no-channel", arguments: ["bench", "--mock", "--channels", "2"]),
-      GoldenCase(
         description: "bench-usage", arguments: ["bench", "--mock", "--sizes", "4K..64"]),
       GoldenCase(
         description: "verify-no-server", arguments: ["verify", "--vfio-user", "/nonexistent.sock"]),

@@ -13,7 +13,7 @@ enum EngineRows {
   private static let rounds = 7
   private static let span: UInt64 = 60_000_000
   private static let large = 64 << 10
-  private static let places = 8
+  private static let places = 4
   private static let small = 64
 
   static func rows(_ bench: Bench) throws -> [Row] {

@@ -128,6 +128,7 @@ final class Rig: Sendable {
 
   /// Until the channel does not run any more, or has had its chance.
   private func waitForEngine(_ model: IOATModel, _ window: Int) {
-    for _ in 0..<200 where model.readRegister(window + 8, width: 8) & 7 == 0 { sched_yield() }
+    let limit = Deadline(after: .milliseconds(5))
+    while model.readRegister(window + 8, width: 8) & 7 == 0, !limit.hasPassed { sched_yield() }
   }
 }

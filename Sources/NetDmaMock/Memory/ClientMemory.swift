@@ -34,7 +34,7 @@ public final class ClientMemory: BusMemory {
     case client
   }
 
-  /// One mapping, or what is left of it.
+  /// One mapping or several that join, or what is left of it.
   final class Window: Sendable {
     let first: UInt64
     let last: UInt64
@@ -58,6 +58,23 @@ public final class ClientMemory: BusMemory {
         case .client: .client
         }
       return Window(first: first, last: last, permissions: permissions, backing: backing)
+    }
+
+    /// One window in place of this and the one that follows it at once, if what they reach does too.
+    ///
+    /// Nil also while a copy uses either: who takes the memory away waits for the users of what is in
+    /// the table then, and must find them.
+    func joined(with next: Window) -> Window? {
+      guard last < next.first, next.first - last == 1, permissions == next.permissions,
+        users.isUnused, next.users.isUnused
+      else { return nil }
+      switch (backing, next.backing) {
+      case (.client, .client): break
+      case (.file(let file, let offset), .file(let other, let nextOffset))
+      where file === other && nextOffset == offset + (next.first - first): break
+      default: return nil
+      }
+      return Window(first: first, last: next.last, permissions: permissions, backing: backing)
     }
   }
 
@@ -92,7 +109,7 @@ public final class ClientMemory: BusMemory {
   /// Who answers for ranges without a file.
   var client: (any RemoteMemory)? { remote.withLock { $0 } }
 
-  /// Number of mappings.
+  /// Number of windows; mappings that join one another are one.
   public var mappingCount: Int { state.withLock { $0.windows.count } }
 
   // MARK: - Mapping
@@ -111,8 +128,19 @@ public final class ClientMemory: BusMemory {
       if position < state.windows.count, state.windows[position].first <= last { throw .overlaps }
       guard state.windows.count < limit else { throw .tooMany }
       let backing = try Self.backing(&state, file, offset: offset, size: size, permissions)
-      state.windows.insert(
-        Window(first: first, last: last, permissions: permissions, backing: backing), at: position)
+      // Behind a virtual IOMMU a guest's memory comes page by page. Joined, it is few windows, which
+      // are found fast and stay below every limit.
+      var window = Window(first: first, last: last, permissions: permissions, backing: backing)
+      var replaced = position..<position
+      if position > 0, let joined = state.windows[position - 1].joined(with: window) {
+        window = joined
+        replaced = position - 1..<position
+      }
+      if position < state.windows.count, let joined = window.joined(with: state.windows[position]) {
+        window = joined
+        replaced = replaced.lowerBound..<position + 1
+      }
+      state.windows.replaceSubrange(replaced, with: CollectionOfOne(window))
     }
   }
 

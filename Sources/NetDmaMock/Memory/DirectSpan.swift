@@ -70,6 +70,9 @@ final class UseCount: Sendable {
   /// One less.
   func leave() { users.subtract(1, ordering: .releasing) }
 
+  /// Whether nobody uses it; under the lock that `enter` is called under, it stays so while that is held.
+  var isUnused: Bool { users.load(ordering: .acquiring) == 0 }
+
   /// Waits until nobody is left; nobody may come in any more.
   ///
   /// A user is one piece of a copy, the few descriptors of an engine's turn, or one message with its own

@@ -86,6 +86,7 @@ extension DMAEngine {
   /// - Parameters:
   ///   - cpu: The CPU to run on, nil for any.
   ///   - ringCapacity: Descriptors of the channel's ring; nil for the engine's own setting.
+  ///   - body: Runs on the executor's thread, and so do its child tasks.
   /// - Throws: `NetDmaError` when there is no channel or no thread, and what `body` throws.
   public func withPollingExecutor<Result: Sendable>(
     cpu: Int? = nil, ringCapacity: Int? = nil,

@@ -150,15 +150,18 @@ import Synchronization
         guard let job = unsafe local.pointee.ready.popFirst() else { break }
         unsafe job.runSynchronously(on: executor)
       }
-      if unsafe local.pointee.turn() || count > 0 {
+      let hasEnded = unsafe local.pointee.turn()
+      // Also while a task that outlives the scope keeps itself ready.
+      if isStopping.load(ordering: .acquiring), unsafe local.pointee.outstanding == 0, end() {
+        return
+      }
+      if hasEnded || count > 0 {
         idle = 0
         continue
       }
       idle += 1
       if unsafe local.pointee.outstanding > 0 {
         if idle % Pace.yields == 0 { netdma_yield() } else { netdma_cpu_pause() }
-      } else if isStopping.load(ordering: .acquiring) {
-        if end() { return }
       } else if idle < Pace.spins {
         netdma_cpu_pause()
       } else {
@@ -188,6 +191,7 @@ import Synchronization
     }
     guard isOver else { return false }
     runner.store(0, ordering: .relaxed)
+    while let job = unsafe local.pointee.ready.popFirst() { Self.forward(job) }
     // The engine lets go of the ring here, not when the last reference to this ends.
     unsafe local.pointee.channel = nil
     return true

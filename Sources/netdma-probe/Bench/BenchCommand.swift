@@ -51,7 +51,8 @@ struct BenchCommand: ParsableCommand {
   var batch: [Int]?
 
   @Option(
-    help: ArgumentHelp("Channels at a time, each with a thread of its own (1).", valueName: "list"),
+    help: ArgumentHelp(
+      "Channels at a time, a thread each (1); a mock is made with as many.", valueName: "list"),
     transform: { try ValueList.counts($0, 1...31) })
   var channels: [Int]?
 
@@ -124,7 +125,7 @@ struct BenchCommand: ParsableCommand {
       let csvOutput = try OutputFile.open(csvFile)
       let reportOutput = try OutputFile.open(reportFile)
       let logger = log.makeLogger()
-      let transport = try device.open(logger: logger)
+      let transport = try device.open(logger: logger, channels: channels?.max())
       let (summary, failure) = try measure(transport, logger, isStopped: { stop.isRequested })
       try jsonOutput?.replace(with: JSONOutput.text(BenchReport(summary)) + "\n")
       try csvOutput?.replace(with: BenchCSV(summary: summary).text)
@@ -147,23 +148,28 @@ struct BenchCommand: ParsableCommand {
     options.duration = .nanoseconds(Int64(duration * 1e9))
     options.verifies = verifies
     options.comparesCPU = comparesCPU
+    if mode != .poll,
+      try [.msix, .msi, .intx].allSatisfy({ try transport.interruptCount($0) == 0 })
+    {
+      throw BenchError.noInterrupt(device: transport.name)
+    }
     let engine = try DMAEngine(
       transport: transport, options: engineOptions, logger: logger)
+    _ = try ChannelCount.of(engine, wanted: channels?.max())
     let plan = try plan(for: engine.device)
     let time = UTCTime.now
     let meter = ProgressMeter(total: plan.points.count, label: "points")
-    let outcome = BenchRunner(engine: engine, plan: plan, options: options)
+    var outcome = BenchRunner(engine: engine, plan: plan, options: options)
       .run(isStopped: isStopped, progress: { meter.update($0) })
     meter.finish()
+    if outcome.failure != nil {
+      // Whatever was seen of it: where the device is lost, that is what happened.
+      do { _ = try PCIConfiguration(transport).command() } catch { outcome.failure = error }
+    }
     let summary = BenchSummary(
       time: time, device: BenchSummary.Device(engine.device), machine: MachineFacts(),
       mode: mode, options: options, plan: plan, outcome: outcome)
     var failure = outcome.failure
-    do {
-      if let cause = failure { try namingDeviceLoss(of: transport) { throw cause } }
-    } catch {
-      failure = error
-    }
     do {
       try engine.close()
     } catch {
@@ -182,9 +188,6 @@ struct BenchCommand: ParsableCommand {
   ///
   /// - Throws: `BenchError` for what it cannot do.
   private func plan(for device: IOATDevice) throws(BenchError) -> BenchPlan {
-    if let wanted = channels?.max(), wanted > device.channelCount {
-      throw .tooFewChannels(device: device.name, wanted: wanted, channels: device.channelCount)
-    }
     if operations.contains(.fill), !device.capabilities.contains(.fill) {
       throw .noFill(device: device.name)
     }

@@ -4,8 +4,8 @@ import NetDmaVFIO
 
 /// Why a benchmark cannot be made, or ended.
 enum BenchError: DiagnosticError {
-  /// More channels than the function has.
-  case tooFewChannels(device: String, wanted: Int, channels: Int)
+  /// The function cannot interrupt.
+  case noInterrupt(device: String)
   /// The function cannot fill.
   case noFill(device: String)
   /// What would be in flight takes more descriptors than the largest ring has.
@@ -19,8 +19,7 @@ enum BenchError: DiagnosticError {
 
   var what: String {
     switch self {
-    case .tooFewChannels(let device, let wanted, let channels):
-      "\(device) has \(channels) channel\(channels == 1 ? "" : "s"), not \(wanted)."
+    case .noInterrupt(let device): "\(device) cannot interrupt."
     case .noFill(let device): "\(device) cannot fill memory."
     case .depthBeyondRing(let point, let descriptors, _):
       "\(point.depth) operations of \(byteCount(UInt64(point.size))) in flight take "
@@ -35,7 +34,7 @@ enum BenchError: DiagnosticError {
 
   var why: String {
     switch self {
-    case .tooFewChannels: "Each channel that is measured is a channel of the device (CHANCNT)."
+    case .noInterrupt: "It offers neither MSI-X, nor MSI, nor a pin."
     case .noFill: "Bit 6 of its DMACAPABILITY is clear."
     case .depthBeyondRing(_, _, let limit):
       "A ring has at most \(limit), and what one descriptor may transfer is limited (XFERCAP)."
@@ -47,7 +46,7 @@ enum BenchError: DiagnosticError {
 
   var remedy: String {
     switch self {
-    case .tooFewChannels(_, _, let channels): "Say --channels 1..\(channels)."
+    case .noInterrupt: "Poll for completions: --mode poll."
     case .noFill: "Leave it out: --ops copy."
     case .depthBeyondRing: "Say fewer with --depths, or smaller ones with --sizes."
     case .operationFailed, .nothingDone:

@@ -29,7 +29,7 @@ struct BenchMemory: ~Copyable {
   /// write the same bytes.
   static func placeCount(_ point: BenchPoint, verifies: Bool) -> Int {
     let room = max(1, budget / point.channels / point.size)
-    return min(verifies ? max(4 * point.depth, 1024) : point.depth, room)
+    return min(verifies ? max(4 * point.depth, 256) : point.depth, room)
   }
 
   /// Allocates and touches `count` places.

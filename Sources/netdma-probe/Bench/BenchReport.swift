@@ -15,6 +15,7 @@ struct BenchReport: Encodable {
   let numaNode: Int?
   let machine: MachineFacts
   let mode: BenchPoint.Mode
+  let interruptKind: String?
   let duration: Double
   let points: [Point]
   let breakEvens: [BreakEvenEntry]
@@ -25,7 +26,7 @@ struct BenchReport: Encodable {
 
   enum CodingKeys: String, CodingKey {
     case schema, command, time, transport, device, platform, cbVersion, deviceChannels, numaNode,
-      machine, mode, duration, points, breakEvens, verified, failure, interrupted, ok
+      machine, mode, interruptKind, duration, points, breakEvens, verified, failure, interrupted, ok
   }
 
   init(_ summary: BenchSummary) {
@@ -38,6 +39,7 @@ struct BenchReport: Encodable {
     numaNode = summary.device.numaNode
     machine = summary.machine
     mode = summary.mode
+    interruptKind = summary.device.interruptKind
     duration = Double(summary.options.nanoseconds) / 1e9
     points = summary.results.map { Point($0) }
     breakEvens = summary.comparisons.map { BreakEvenEntry($0) }

@@ -14,6 +14,8 @@ struct BenchSummary: Sendable {
     var channels: Int
     var maximumTransferSize: Int
     var numaNode: Int?
+    /// How interrupts came, nil when none were taken.
+    var interruptKind: String?
   }
 
   /// Where engine and CPU break even, for points that differ in size only.
@@ -113,6 +115,19 @@ struct BenchSummary: Sendable {
     }
   }
 
+  /// Sets of points with both answers, where there are so many that sentences would repeat
+  /// themselves; empty where there are few.
+  var manyAnswers: [(point: BenchPoint, throughput: String, cpuTime: String)] {
+    let answers = comparisons.filter { $0.measure == .throughput }.map { comparison in
+      let other = self.comparison(.cpuTime, at: comparison.point)
+      return (
+        point: comparison.point, throughput: comparison.breakEven.brief,
+        cpuTime: other?.breakEven.brief ?? "-"
+      )
+    }
+    return answers.count > 2 ? answers : []
+  }
+
   /// The break-even of the points that `point` belongs to, nil when it was not measured.
   func comparison(_ measure: BreakEven.Measure, at point: BenchPoint) -> Comparison? {
     comparisons.first { comparison in
@@ -135,5 +150,6 @@ extension BenchSummary.Device {
     channels = device.channelCount
     maximumTransferSize = device.maximumTransferSize
     numaNode = device.transport.numaNode
+    interruptKind = device.interruptStyle?.name
   }
 }

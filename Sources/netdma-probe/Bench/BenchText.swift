@@ -22,7 +22,7 @@ struct BenchText {
       "device:   \(device.name) (\(device.transport.rawValue)), CB \(device.cbVersion), "
         + "\(device.channels) channel\(device.channels == 1 ? "" : "s")",
       "machine:  \(summary.machine.words)",
-      "measured: \(summary.mode.words), \(summary.options.words)",
+      "measured: \(summary.mode.words)\(kind), \(summary.options.words)",
       "          latency from doorbell to completion; CPU time of this process",
     ]
     if summary.isMock {
@@ -33,6 +33,8 @@ struct BenchText {
     if summary.wasStopped { lines.append("stopped:  not all points were measured") }
     return lines.joined(separator: "\n")
   }
+
+  private var kind: String { summary.device.interruptKind.map { " (\($0))" } ?? "" }
 
   // MARK: - Figures
 
@@ -112,6 +114,14 @@ struct BenchText {
   private var conclusions: String {
     guard !summary.comparisons.isEmpty else {
       return "A break-even takes at least two sizes; say --sizes 64..4M."
+    }
+    let answers = summary.manyAnswers
+    if !answers.isEmpty {
+      var table = TextTable(["DMA is ahead of one core", "in throughput", "in CPU time"])
+      for answer in answers {
+        table.add([answer.point.words(without: [.size]), answer.throughput, answer.cpuTime])
+      }
+      return table.lines(width: Self.width) { row, _, text in row == 0 ? style.bold(text) : text }
     }
     var lines: [String] = []
     var title = ""

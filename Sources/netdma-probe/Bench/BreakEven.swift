@@ -79,6 +79,19 @@ extension BreakEven {
     fileprivate var behind: String { self == .throughput ? "slower" : "dearer in CPU time" }
   }
 
+  /// The answer in a cell of a table: "never", "always", "from 9.31 KiB".
+  var brief: String {
+    if stretches.isEmpty { return "never" }
+    return stretches.map { stretch in
+      switch (stretch.from, stretch.to) {
+      case (nil, nil): "always"
+      case (let from?, nil): "from \(approximateByteCount(from))"
+      case (nil, let to?): "up to \(approximateByteCount(to))"
+      case (let from?, let to?): "\(approximateByteCount(from)) to \(approximateByteCount(to))"
+      }
+    }.joined(separator: "; ")
+  }
+
   /// One sentence that answers the question, or says that there is no answer in the range.
   func sentence(_ measure: Measure, cpuName: String) -> String {
     let least = byteCount(UInt64(range.lowerBound))

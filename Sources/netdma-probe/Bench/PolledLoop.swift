@@ -18,7 +18,9 @@ struct PolledLoop: ChannelLoop, ~Copyable {
 
   var statistics: NetDmaChannelStatistics { channel.statistics }
 
-  /// As the protocol says. The clock is read once for what one poll found and what is submitted in its place, so that a
+  /// As the protocol says.
+  ///
+  /// The clock is read once for what one poll found and what is submitted in its place, so that a
   /// short operation is not measured by the price of the clock.
   mutating func round(
     _ memory: borrowing BenchMemory, limit: Int, window: BenchWindow,

@@ -35,6 +35,7 @@ enum ManualSections {
           "69",
           "No usable device: missing, with the wrong driver, busy, or gone (EX_UNAVAILABLE)."
         ),
+        ("73", "A file that was named for output cannot be made (EX_CANTCREAT)."),
         ("74", "The output could not be written (EX_IOERR)."),
         ("77", "This user may not (EX_NOPERM)."),
         ("130", "Stopped by SIGINT or SIGTERM before the end."),
@@ -88,6 +89,10 @@ enum ManualSections {
 
           netdma-probe emulate --socket /tmp/ioat.sock &
           netdma-probe verify --vfio-user /tmp/ioat.sock
+
+        How fast a device is, and from which size on it pays, with charts:
+
+          netdma-probe bench --device 0000:00:04.0 --report report.html
 
         What a script needs:
 

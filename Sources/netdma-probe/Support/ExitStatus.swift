@@ -33,7 +33,7 @@ enum ExitStatus {
     case is OutputError: outputFailed
     case is ChannelCountError: noDevice
     case BenchError.depthBeyondRing: .validationFailure
-    case BenchError.tooFewChannels, BenchError.noFill: noDevice
+    case BenchError.noInterrupt, BenchError.noFill: noDevice
     case BindError.noSuchUser: noUser
     case BindError.noNode: noDevice
     case BindError.nodeNotGiven(_, _, let error): code(system: error)

@@ -179,7 +179,21 @@ struct BenchTextTests {
     request.sizes = [64, 4096, 1 << 20]
     #expect(
       text(BenchSamples.summary(mode: .interrupt, request: request, deviceChannels: 1)) == """
-        GOLDEN
+        device:   0000:00:04.0 (vfio), CB 3.3, 1 channel
+        machine:  Made-up CPU, 8 CPUs, 32.0 GiB, Linux 6.1.0
+        measured: interrupt-driven (MSI-X), 200 ms a point
+                  latency from doorbell to completion; CPU time of this process
+
+        copy, depth 32, batch 1, 1 channel                                 memcpy
+         size  GB/s  op/s    p50    p99  p99.9    max CPU/op CPU/GB irq/op  GB/s CPU/GB
+           64 0.308 4.81M 6.66us 13.3us 20.0us 66.6us  300ns  4.69s   0.25  3.10  323ms
+           4K  5.75 1.40M 22.8us 45.6us 68.4us  228us  300ns 73.2ms   0.25  5.91  169ms
+           1M  7.99 7.62K 4.20ms 8.40ms 12.6ms 42.0ms  300ns  286us   0.25  6.00  167ms
+
+        break-even of copy, depth 32, batch 1, 1 channel with memcpy on one core
+          throughput: DMA is faster than the CPU's memcpy from about 6.51 KiB on.
+          CPU time:   DMA is cheaper in CPU time than the CPU's memcpy from about 1.49
+                      KiB on.
         """)
   }
 
@@ -193,6 +207,20 @@ struct BenchTextTests {
       #expect(coloured != plain)
       #expect(coloured.replacing(/\u{1b}\[[0-9]*m/, with: "") == plain)
     }
+  }
+
+  @Test("many sets of points have their answers in a table, not in sentences")
+  func manyAnswers() {
+    var request = BenchPlan.Request()
+    request.depths = [1, 8, 64]
+    let lines = text(BenchSamples.summary(request: request)).split(separator: "\n").suffix(4)
+    #expect(
+      lines.map(String.init) == [
+        "DMA is ahead of one core            in throughput  in CPU time",
+        "copy, depth 1, batch 1, 1 channel   from 4.57 KiB  from 1.70 KiB",
+        "copy, depth 8, batch 1, 1 channel   from 4.57 KiB  from 1.70 KiB",
+        "copy, depth 64, batch 1, 1 channel  from 4.57 KiB  from 1.70 KiB",
+      ])
   }
 
   @Test("one size tells no break-even, and the text says what does")

@@ -25,7 +25,8 @@ enum BenchSamples {
       time: "2026-01-31T12:00:00Z",
       device: BenchSummary.Device(
         name: device, transport: transport, platform: "Skylake-SP (SKX), CB 3.3", cbVersion: "3.3",
-        channels: deviceChannels, maximumTransferSize: 1 << 20, numaNode: 1),
+        channels: deviceChannels, maximumTransferSize: 1 << 20, numaNode: 1,
+        interruptKind: mode == .poll ? nil : "MSI-X"),
       machine: MachineFacts(
         processor: processor, cpus: 8, memory: 32 << 30, kernel: "6.1.0", architecture: "x86_64"),
       mode: mode, options: options, plan: plan,

@@ -66,7 +66,7 @@ struct BenchTests {
     #expect(points.compactMap { $0["channels"] as? Int } == [1, 2, 3])
     let refused = try ProbeProcess.run(line + ["--channels", "4"])
     #expect(refused.status == 69)
-    #expect(refused.errors.contains("has 3 channels, not 4."))
+    #expect(refused.errors.contains("cannot give 4 channels."))
     #expect(emulator.process.isRunning)
   }
 

@@ -83,6 +83,14 @@ struct BreakEvenTests {
         + "4 KiB.")
   }
 
+  @Test("a cell of a table has the answer in a few words")
+  func brief() throws {
+    #expect(try make([1, 1], [2, 2]).brief == "never")
+    #expect(try make([3, 3], [2, 2]).brief == "always")
+    #expect(try make([1, 4, 1, 4], [2, 2, 2, 2]).brief == "1.41 KiB to 2.83 KiB; from 5.66 KiB")
+    #expect(try make([4, 1], [2, 2]).brief == "up to 1.41 KiB")
+  }
+
   @Test("one size, or none that was measured on both sides, tells nothing")
   func tooFew() {
     #expect(BreakEven(samples([1], [2]), prefersMore: true) == nil)

@@ -222,7 +222,7 @@ struct PollingExecutorTests {
         try await group.waitForAll()
       }
       #expect(ended.count == 8)
-      await #expect(throws: NetDmaError.self) {
+      await #expect(throws: (any Error).self) {
         try await executor.copy(from: memory.source(0..<64), to: memory.target(0..<64))
       }
     }

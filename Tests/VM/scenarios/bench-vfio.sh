@@ -26,8 +26,8 @@ mastering() {
 }
 
 for mode in poll interrupt async; do
-  if netdma-probe bench --device "$device" --mode $mode --ops copy,fill --sizes 64,64K --depths 1,16 \
-    --duration 0.05 --verify --json; then
+  if netdma-probe bench --device "$device" --mode $mode --ops copy,fill --sizes 64,4K --depths 1,16 \
+    --duration 0.02 --verify --json; then
     result "bench-$mode" ok
   else
     result "bench-$mode" fail "status $?"

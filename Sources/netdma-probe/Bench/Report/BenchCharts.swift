@@ -33,7 +33,8 @@ struct BenchCharts {
     engine: KeyPath<BenchResult, Double>, cpu: KeyPath<BenchResult, Double?>
   ) -> [Figure] {
     BenchPoint.Operation.allCases.compactMap { operation in
-      let groups = summary.groups(over: .size).filter { $0.first?.point.operation == operation }
+      let groups = Self.alike(
+        summary.groups(over: .size).filter { $0.first?.point.operation == operation })
       guard let shown = groups.first else { return nil }
       let chosen = Self.spread(groups, count: Self.kinds.count)
       var lines = zip(chosen, Self.kinds).map { group, kind in
@@ -170,6 +171,18 @@ struct BenchCharts {
   }
 
   // MARK: - Words
+
+  /// The groups that differ from the first in one respect only, so that a word names each.
+  private static func alike(_ groups: [[BenchResult]]) -> [[BenchResult]] {
+    let axes: [BenchPoint.Axis] = [.depth, .batch, .channels]
+    let points = groups.compactMap { $0.first?.point }
+    guard let first = points.first,
+      let axis = axes.first(where: { axis in points.contains { $0[axis] != first[axis] } })
+    else { return groups }
+    return zip(groups, points).filter { _, point in
+      axes.allSatisfy { $0 == axis || point[$0] == first[$0] }
+    }.map(\.0)
+  }
 
   /// At most `count` of `groups`: the first, the last, and some between.
   private static func spread(_ groups: [[BenchResult]], count: Int) -> [[BenchResult]] {

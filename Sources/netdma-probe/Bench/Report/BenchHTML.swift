@@ -60,8 +60,16 @@ struct BenchHTML {
     guard !summary.comparisons.isEmpty else {
       return paragraph("A break-even takes at least two sizes; say --sizes 64..4M.")
     }
-    let operations = Set(summary.comparisons.map(\.point.operation)).count
-    let isOne = summary.comparisons.count <= 2 * operations
+    let answers = summary.manyAnswers
+    if !answers.isEmpty {
+      return Markup.table(
+        caption: "Where DMA is ahead of one core, by the size of an operation",
+        headings: ["points", "in throughput", "in CPU time"],
+        rows: answers.map {
+          [$0.point.words(without: [.size]), $0.throughput, $0.cpuTime]
+        })
+    }
+    let isOne = Set(summary.comparisons.map(\.point)).count == 1
     let texts = summary.comparisons.map { comparison in
       let name = comparison.measure == .throughput ? "Throughput" : "CPU time"
       let which = isOne ? "" : ", \(comparison.point.words(without: [.size]))"
@@ -73,6 +81,7 @@ struct BenchHTML {
 
   private var facts: String {
     let (device, machine) = (summary.device, summary.machine)
+    let kind = device.interruptKind.map { " (\($0))" } ?? ""
     var entries = [
       ("Device", "\(device.name) (\(device.transport.rawValue))"),
       (
@@ -88,15 +97,18 @@ struct BenchHTML {
       entries.append(("Memory", approximateByteCount(Double(memory))))
     }
     entries.append(("Kernel", "Linux \(machine.kernel), \(machine.architecture)"))
-    entries.append(("Measured", "\(summary.time), \(summary.mode.words), \(summary.options.words)"))
+    entries.append(
+      ("Measured", "\(summary.time), \(summary.mode.words)\(kind), \(summary.options.words)"))
     let list = entries.map {
       "<dt>\(Markup.escaped($0.0))</dt><dd>\(Markup.escaped($0.1))</dd>"
     }
-    let line = (["netdma-probe"] + arguments).map(Self.quoted).joined(separator: " ")
+    let line = (["netdma-probe"] + arguments).map { word in
+      "<span>\(Markup.escaped(Self.quoted(word)))</span>"
+    }.joined(separator: " ")
     return """
       <dl>
       \(list.joined(separator: "\n"))
-      <dt>Command</dt><dd><code>\(Markup.escaped(line))</code></dd>
+      <dt>Command</dt><dd><code>\(line)</code></dd>
       </dl>
       <p class="faint">GB are 10<sup>9</sup> bytes. Latency counts from the doorbell until the end \
       is seen. CPU time is the process's, in user mode and in the kernel\

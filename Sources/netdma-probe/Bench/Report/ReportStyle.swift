@@ -35,6 +35,7 @@ enum ReportStyle {
     dt { color: var(--faint); }
     dd { margin: 0; overflow-wrap: anywhere; }
     code { font: .9em ui-monospace, "Liberation Mono", "DejaVu Sans Mono", monospace; }
+    code span { display: inline-block; max-width: 100%; overflow-wrap: anywhere; }
     figure { margin: .75rem 0; }
     .wide { overflow-x: auto; }
     svg { display: block; width: 100%; height: auto; }
