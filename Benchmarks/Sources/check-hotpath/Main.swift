@@ -36,7 +36,7 @@ struct CheckHotPath {
     transport.stopResponding()
     guard clean else {
       print("error: The hot path must call none of these.")
-      fflush(stdout)
+      fflush(nil)
       exit(1)
     }
   }
