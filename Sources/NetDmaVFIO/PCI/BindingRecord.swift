@@ -68,7 +68,10 @@ package struct BindingRecords: Sendable {
     do throws(SystemCallError) {
       try files.store(record.text, at: path(address))
     } catch {
-      throw .badRecord(path: path(address), detail: "\(error).")
+      // Nothing is wrong with a record that could not be made: the call says what is.
+      throw error.errno == .permissionDenied || error.errno == .notPermitted
+        ? .permissionDenied(device: address.description, path: path(address))
+        : .system(device: address.description, error: error)
     }
   }
 
