@@ -12,6 +12,8 @@ targets=("$@")
 # writes outside its memory.
 flags=(-c release -Xswiftc -sanitize=fuzzer,address)
 status=0
+# libFuzzer ends the process without the rigs' ends.
+trap 'rm -f netdma-fuzz-*.sock' EXIT
 for target in "${targets[@]}"; do
   swift build "${flags[@]}" --product "$target" >&2
   mkdir -p "Work/$target"

@@ -29,7 +29,7 @@ final class Rig: Sendable {
     let base = UnsafeMutableRawPointer.allocate(byteCount: 8192, alignment: 4096)
   }
 
-  private let path = "/tmp/netdma-fuzz-\(getpid()).sock"
+  private let path = "netdma-fuzz-\(getpid()).sock"
   private let listener: CInt
   private let files: [CInt]
   private let memory = Memory()

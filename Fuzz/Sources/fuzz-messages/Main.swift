@@ -25,7 +25,7 @@ struct FuzzMessages {
 }
 
 final class Rig: Sendable {
-  private let path = "/tmp/netdma-fuzz-\(getpid()).sock"
+  private let path = "netdma-fuzz-\(getpid()).sock"
   private let server: VFIOUserServer
   private let thread: PinnedThread
   private let files: [CInt]

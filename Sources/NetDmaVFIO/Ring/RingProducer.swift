@@ -58,7 +58,7 @@ public import Synchronization
   package mutating func append(
     size: UInt64, control: UInt32, source: UInt64, destination: UInt64, token: UInt64
   ) -> Bool {
-    if next == end {
+    if _slowPath(next == end) {
       if _slowPath(unsafe next == words.pointee.runEnd) {
         next = unsafe RingProducer.findRun(next, words, capacity)
         if unsafe next == words.pointee.runEnd { return false }
