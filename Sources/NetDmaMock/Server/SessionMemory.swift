@@ -35,9 +35,11 @@ final class SessionMemory: RemoteMemory {
   init(_ socket: VFIOUserSocket) { self.socket = socket }
 
   /// The largest count that the client takes.
-  func setLimit(_ limit: Int) {
-    state.withLock { $0.limit = min(limit, VFIOUser.maximumTransfer) }
-  }
+  func setLimit(_ limit: Int) { state.withLock { $0.limit = min(limit, Self.largestPiece) } }
+
+  /// What goes into a socket at once, for several channels at a time: QEMU sends a reply with one write,
+  /// and what the socket does not take of it is lost.
+  private static let largestPiece = 16 << 10
 
   /// Nobody answers any more.
   func close() {

@@ -17,20 +17,15 @@ for address in $devices; do
   probe "verify-$address-poll" verify --device "$address" --count "${COUNT:-200}" --poll
   grep vfio /proc/interrupts
 done
+last=${devices##*
+}
 # The other kinds of interrupt that the kernel connects: the pin is masked by it each time.
 for kind in $KINDS; do
-  name=verify-$kind
-  if netdma-probe verify --device "${devices##* }" --count "${COUNT:-200}" --interrupts "$kind" --json; then
-    result "$name" ok
-  else
-    result "$name" fail "status $?"
-  fi
+  probe "verify-$kind" verify --device "$last" --count "${COUNT:-200}" --interrupts "$kind"
 done
 dmesg | grep -i 'DMAR.*fault' && result iommu-faults fail
 
 # Now with copies that the IOMMU itself must refuse: the first, the middle and the last of bursts.
-last=${devices##*
-}
 probe faults verify --device "$last" --count "${COUNT:-200}" --faults
 probe faults-poll verify --device "$last" --count "${COUNT:-200}" --faults --poll
 finish
