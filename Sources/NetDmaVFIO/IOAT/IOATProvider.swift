@@ -162,7 +162,10 @@ public final class IOATProvider: NetDmaProvider {
   private func sharedISR(_ index: IRQIndex, signals: UInt64) {
     guard state.withLock({ $0.hasPower }) else { return }
     do throws(IOATError) {
-      isr(channels: try device.takeSharedInterrupt(), signals: signals)
+      let raised = try device.takeSharedInterrupt()
+      // None: the interrupt before found what this one is about, if it was for anybody.
+      let isForSomebody = state.withLock { $0.allocated.contains { $0?.mode == .interrupt } }
+      if raised != 0 || !isForSomebody { isr(channels: raised, signals: signals) }
       try device.releaseSharedInterrupt(index)
     } catch {
       // Every channel's DPC touches the device too, and tells its client what is wrong.
