@@ -79,12 +79,8 @@ public final class IOATDevice: Sendable {
     canCoalesceInterrupts = facts.interruptDelay & 0x8000 != 0
     registers = facts.registers
     vectorCount = facts.vectors
-    do throws(VFIOError) {
-      interruptStyles = try IOATInterruptStyle.offered(channels: channelCount) {
-        (index) throws(VFIOError) in
-        try transport.interruptCount(index)
-      }
-    } catch { throw .transport(error) }
+    interruptStyles = IOATInterruptStyle.offered(
+      channels: channelCount, vectors: facts.vectors, others: facts.otherInterrupts)
   }
 
   /// What is read before anything is decided.
@@ -99,6 +95,8 @@ public final class IOATDevice: Sendable {
     let interruptDelay: UInt16
     let capabilities: UInt32
     let vectors: Int
+    /// MSI and the pin, as far as the function has them.
+    let otherInterrupts: [IRQIndex]
 
     init(_ transport: any DeviceTransport) throws(VFIOError) {
       let configuration = PCIConfiguration(transport)
@@ -113,6 +111,11 @@ public final class IOATDevice: Sendable {
       interruptDelay = try registers.read16(IOATRegister.intrdelay)
       capabilities = try registers.read32(IOATRegister.dmacapability)
       vectors = try transport.interruptCount(.msix)
+      var others: [IRQIndex] = []
+      for index in [IRQIndex.msi, .intx] where try transport.interruptCount(index) > 0 {
+        others.append(index)
+      }
+      otherInterrupts = others
     }
   }
 

@@ -25,16 +25,14 @@ public enum IOATInterruptStyle: Hashable, Sendable {
     }
   }
 
-  /// What a function of `channels` channels can do with the vectors that `count` tells of each
-  /// index, best first: as Linux's ioatdma tries them, with one MSI-X vector before MSI.
+  /// What a function of `channels` channels can do with so many MSI-X vectors and the `others` that
+  /// it has, best first: as Linux's ioatdma tries them, with one MSI-X vector before MSI.
   static func offered(
-    channels: Int, _ count: (IRQIndex) throws(VFIOError) -> Int
-  ) throws(VFIOError) -> [IOATInterruptStyle] {
+    channels: Int, vectors: Int, others: [IRQIndex]
+  ) -> [IOATInterruptStyle] {
     var styles: [IOATInterruptStyle] = []
-    let vectors = try count(.msix)
-    if vectors >= channels, channels > 0 { styles.append(.vectorForEachChannel) }
+    if vectors >= channels { styles.append(.vectorForEachChannel) }
     if vectors > 0 { styles.append(.shared(.msix)) }
-    for index in [IRQIndex.msi, .intx] where try count(index) > 0 { styles.append(.shared(index)) }
-    return styles
+    return styles + others.map { .shared($0) }
   }
 }

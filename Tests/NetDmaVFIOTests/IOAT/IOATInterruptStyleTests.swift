@@ -87,7 +87,7 @@ struct IOATInterruptStyleTests {
     #expect(bench.engine.statistics.channels.lostInterrupts == 0)
   }
 
-  @Test("who reads INTRCTRL beside the driver takes no interrupt from it for good")
+  @Test("who reads INTRCTRL beside the driver delays copies, and loses none")
   func foreignReader() throws {
     let bench = try EngineBench(try profile([.pin]))
     var channel = try bench.open(.interrupt)
