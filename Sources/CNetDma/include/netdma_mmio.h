@@ -38,6 +38,10 @@ static inline int netdma_exchange16(volatile void *_Nonnull p, uint16_t expected
 static inline void netdma_fence_release(void) { __atomic_thread_fence(__ATOMIC_RELEASE); }
 static inline void netdma_fence_acquire(void) { __atomic_thread_fence(__ATOMIC_ACQUIRE); }
 
+// Does nothing; but the Swift compiler, which does not look into C, takes it that `memory` changed, and
+// leaves it to LLVM to find out what is the same as before.
+static inline __attribute__((always_inline)) void netdma_touch(void *_Nonnull memory) { (void)memory; }
+
 // Keeps the compiler, not the CPU, from moving accesses across.
 static inline void netdma_compiler_barrier(void) { __asm__ volatile("" ::: "memory"); }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-public import Synchronization
+import Synchronization
 
 /// How far a channel's descriptors are, for those who must not free or reuse what they name.
 ///
@@ -13,14 +13,13 @@ public import Synchronization
 @safe package final class ChannelProgress: @unchecked Sendable {
   // @unchecked: the pointer is constant and valid while this object lives. All words behind it are
   // atomic but the producer's own and `chainBase`, which say who may touch them.
-  let words: UnsafeMutablePointer<ProgressWords>
+  let words: UnsafeMutablePointer<ChannelWords>
 
   package init() {
-    // Two cache lines: one is the producer's, the other the reaper's.
-    unsafe words = UnsafeMutableRawPointer.allocate(
-      byteCount: MemoryLayout<ProgressWords>.size, alignment: 64
-    ).bindMemory(to: ProgressWords.self, capacity: 1)
-    unsafe words.initialize(to: ProgressWords())
+    let memory = UnsafeMutableRawPointer.allocate(
+      byteCount: MemoryLayout<ChannelWords>.size, alignment: 64)
+    unsafe words = memory.bindMemory(to: ChannelWords.self, capacity: 1)
+    unsafe words.initialize(to: ChannelWords(constants: LaneConstants(placeholder: memory)))
   }
 
   deinit {
@@ -128,56 +127,4 @@ public import Synchronization
     _ = unsafe words.pointee.attention.bitwiseAnd(
       ~reason.rawValue, ordering: .sequentiallyConsistent)
   }
-}
-
-/// The words behind `ChannelProgress`, which the lanes reach by pointer.
-@safe @usableFromInline package struct ProgressWords: ~Copyable {
-  // The first cache line: written by the channel's producer.
-
-  /// `submitted` as it was when the newest batch was begun.
-  @usableFromInline let begun: Atomic<UInt32>
-  @usableFromInline let submitted = Atomic<UInt32>(0)
-  @usableFromInline let spanCount = Atomic<UInt32>(0)
-  /// Written by control operations while they hold the gate; read in the producer lane or likewise.
-  @usableFromInline var chainBase: UInt32 = 0
-  // What the engine was told of, and how often.
-  @usableFromInline let doorbells = Atomic<UInt64>(0)
-  @usableFromInline let descriptors = Atomic<UInt64>(0)
-  /// The producer's own: where its run of free slots ends, in eighths of a descriptor.
-  @usableFromInline var runEnd = 0
-  /// The producer's own: the position of slot 0 in this lap of the ring.
-  @usableFromInline var lapStart: UInt32 = 0
-  /// The producer's own: control flags of the newest descriptor.
-  @usableFromInline var newestControl: UInt32 = 0
-
-  private let gap: (UInt64, UInt64) = (0, 0)
-
-  // The second: written by whoever holds the reaping lane or the gate.
-
-  @usableFromInline let retired = Atomic<UInt32>(0)
-  @usableFromInline let attention = Atomic<UInt32>(0)
-  /// Operations that ended well.
-  @usableFromInline let completed = Atomic<UInt64>(0)
-
-  init() {
-    // No batch is open: the newest began before what is submitted.
-    begun = Atomic(UInt32.max)
-  }
-
-  @inlinable @inline(__always)
-  borrowing func publishBegun() {
-    // Relaxed is enough (see `mark`), and it leaves the producer's state in registers.
-    begun.store(submitted.load(ordering: .relaxed), ordering: .relaxed)
-  }
-}
-
-extension Atomic where Value == UInt64 {
-  /// Adds without a locked instruction: for a counter with one writer.
-  @inlinable @inline(__always)
-  package borrowing func addAlone(_ amount: UInt64) {
-    store(load(ordering: .relaxed) &+ amount, ordering: .relaxed)
-  }
-  /// Adds from any thread.
-  @inline(__always)
-  borrowing func addShared(_ amount: UInt64) { _ = wrappingAdd(amount, ordering: .relaxed) }
 }

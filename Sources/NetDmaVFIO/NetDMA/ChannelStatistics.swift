@@ -8,7 +8,7 @@ import Synchronization
 public struct NetDmaChannelStatistics: Hashable, Sendable {
   /// Descriptors that the engine was told of.
   public var submittedDescriptors: UInt64 = 0
-  /// Bytes of those descriptors, and of what is enqueued behind them.
+  /// Bytes of those descriptors.
   public var submittedBytes: UInt64 = 0
   /// Doorbells (StartDma and AppendDma).
   public var doorbells: UInt64 = 0
@@ -61,7 +61,6 @@ public struct NetDmaChannelStatistics: Hashable, Sendable {
 final class ChannelCounters: Sendable {
   // What the lanes count lies beside their positions.
   private let progress: ChannelProgress
-  private let memory: RingMemory
   // One writer each, the reaper (lane or gate).
   let failed = Atomic<UInt64>(0)
   let foreignCompletions = Atomic<UInt64>(0)
@@ -76,10 +75,7 @@ final class ChannelCounters: Sendable {
   let lost = Atomic<UInt64>(0)
   let lostCompletions = Atomic<UInt64>(0)
 
-  init(progress: ChannelProgress, memory: RingMemory) {
-    self.progress = progress
-    self.memory = memory
-  }
+  init(progress: ChannelProgress) { self.progress = progress }
 
   /// Operations that ended well.
   var completed: LaneCounter { LaneCounter(progress: progress) }
@@ -89,7 +85,7 @@ final class ChannelCounters: Sendable {
     var result = NetDmaChannelStatistics()
     let lanes = unsafe progress.words
     result.submittedDescriptors = unsafe read(lanes.pointee.descriptors)
-    result.submittedBytes = unsafe read(memory.bytes.pointee)
+    result.submittedBytes = unsafe read(lanes.pointee.bytes)
     result.doorbells = unsafe read(lanes.pointee.doorbells)
     result.completed = completed.load(ordering: .relaxed)
     result.failed = read(failed)

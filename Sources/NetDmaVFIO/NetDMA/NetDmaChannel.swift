@@ -29,45 +29,30 @@ public struct NetDmaPollResult: Hashable, Sendable {
   // The three calls of the hot path are compiled into their callers, so what they use is visible to
   // them: pointers, since a class would be reference-counted, and constants.
   @usableFromInline let core: NetDmaChannelCore
-  let interface: NetDmaInterface
+  /// What is not on the hot path.
+  @usableFromInline let client: NetDmaChannelClient
   @usableFromInline var producer: RingProducer
-  @usableFromInline let poller: RingPoller
-  @usableFromInline let gate: UnsafeMutablePointer<GateWords>
-  /// DMACOUNT, mapped as long as the channel is allocated; of no use to whom `submitPhase` stops.
-  @usableFromInline let doorbell: UnsafeMutableRawPointer
-  /// Flags of the last descriptor of a batch.
-  @usableFromInline let report: UInt32
   @usableFromInline let maximumTransferSize: UInt
-  /// The gate's phase in which a submit is a store: open, or none where it is not.
-  @usableFromInline let submitPhase: UInt32
-  /// The gate's phase in which a poll is a look at the completion word.
-  @usableFromInline let pollPhase: UInt32
-  var idlePolls: UInt32 = 0
-  var failures: [DMACompletion] = []
-  var lastProbe: UInt64 = 0
-  var stalledSince: (position: UInt32, time: UInt64)?
 
   init(core: NetDmaChannelCore, interface: NetDmaInterface) {
     self.core = core
-    self.interface = interface
+    client = NetDmaChannelClient(core: core, interface: interface)
     producer = RingProducer(memory: core.memory, progress: core.progress)
-    poller = RingPoller(memory: core.memory, progress: core.progress)
-    unsafe gate = core.gate.words
-    let register = unsafe core.grant.doorbell?.address
-    unsafe doorbell = register ?? UnsafeMutableRawPointer(core.gate.words)
-    report = core.report.rawValue
     maximumTransferSize = UInt(UInt32(clamping: core.attributes.maximumTransferSize))
+    let words = unsafe core.progress.words
+    unsafe words.pointee.constants.report = core.report.rawValue
     // Where membarrier does not work the lanes need a fence, and take the long way.
-    let open = core.gate.needsFence ? Self.noPhase : ChannelGate.Phase.open.rawValue
-    submitPhase = unsafe register == nil ? Self.noPhase : open
-    pollPhase = core.mode == .polled ? open : Self.noPhase
+    let open = core.gate.needsFence ? LaneConstants.noPhase : ChannelGate.Phase.open.rawValue
+    if let doorbell = unsafe core.grant.doorbell?.address {
+      unsafe words.pointee.constants.doorbell = doorbell
+      unsafe words.pointee.constants.submitPhase = open
+    }
+    if core.mode == .polled { unsafe words.pointee.constants.pollPhase = open }
   }
-
-  private static var noPhase: UInt32 { .max }
 
   deinit {
     // What was written and never submitted ends with the channel.
-    interface.free(core, written: producer.head)
+    client.interface.free(core, written: producer.head)
   }
 
   /// The handle that NetDmaIsr knows the channel by.
@@ -100,18 +85,17 @@ public struct NetDmaPollResult: Hashable, Sendable {
   ) -> Bool {
     precondition(source.count == destination.count, "source and destination differ in length")
     let control = options.rawValue & DmaControlFlags.optionBits
+    let addresses = SIMD2(source.iova, destination.iova)
     // One compare for "fits one descriptor": zero wraps to the largest value.
     if _slowPath(UInt(bitPattern: source.count) &- 1 >= maximumTransferSize) {
-      // By value, as `RingProducer` says.
-      let (next, end, fits) = NetDmaChannel.enqueuePieces(
-        core, producer.next, producer.end, source, destination, token, control)
-      producer.next = next
-      producer.end = end
+      let (cursor, fits) = NetDmaChannel.enqueuePieces(
+        core, producer.cursor, addresses, source.count, token, control)
+      producer.cursor = cursor
       return fits
     }
     return producer.append(
-      size: UInt64(UInt(bitPattern: source.count)), control: control, source: source.iova,
-      destination: destination.iova, token: token)
+      size: UInt64(UInt(bitPattern: source.count)), control: control, addresses: addresses,
+      token: token)
   }
 
   // MARK: - Submit
@@ -125,18 +109,23 @@ public struct NetDmaPollResult: Hashable, Sendable {
     let head = producer.head
     let count = head &- producer.submitted
     if count == 0 { return }
-    if _fastPath(unsafe gate.pointee.enterProducer() == submitPhase) {
-      let words = unsafe producer.words
-      producer.seal(report, at: head)
+    let words = unsafe producer.words
+    if _fastPath(
+      unsafe words.pointee.gate.enterProducer() == words.pointee.constants.submitPhase)
+    {
+      producer.seal(unsafe words.pointee.constants.report, at: head)
       unsafe netdma_doorbell16(
-        doorbell, UInt16(truncatingIfNeeded: head &- words.pointee.chainBase))
-      unsafe gate.pointee.leaveProducer()
+        words.pointee.constants.doorbell,
+        UInt16(truncatingIfNeeded: head &- words.pointee.chainBase))
+      unsafe words.pointee.gate.leaveProducer()
       unsafe words.pointee.doorbells.addAlone(1)
       unsafe words.pointee.descriptors.addAlone(UInt64(count))
       return
     }
-    unsafe gate.pointee.leaveProducer()
-    try submitSlowly()
+    unsafe words.pointee.gate.leaveProducer()
+    var cursor = producer.cursor
+    defer { producer.cursor = cursor }
+    try client.submit(&cursor)
   }
 
   // MARK: - Poll
@@ -149,17 +138,23 @@ public struct NetDmaPollResult: Hashable, Sendable {
   @inlinable @inline(__always)
   public mutating func poll() throws(NetDmaError) -> NetDmaPollResult {
     // The producer lane is the reaping lane of a polled channel.
-    if _fastPath(unsafe gate.pointee.enterProducer() == pollPhase) {
+    let words = unsafe producer.words
+    if _fastPath(unsafe words.pointee.gate.enterProducer() == words.pointee.constants.pollPhase) {
       let look = poller.look()
       if _fastPath(look.slots != 0) {
         poller.retire(look)
-        unsafe gate.pointee.leaveProducer()
+        unsafe words.pointee.gate.leaveProducer()
         return NetDmaPollResult(completed: Int(truncatingIfNeeded: look.slots), failed: 0)
       }
     }
-    unsafe gate.pointee.leaveProducer()
-    return try pollSlowly()
+    unsafe words.pointee.gate.leaveProducer()
+    var cursor = producer.cursor
+    defer { producer.cursor = cursor }
+    return try client.poll(&cursor)
   }
+
+  @inlinable @inline(__always)
+  var poller: RingPoller { RingPoller(producer) }
 
   /// `poll()` that hands the token of every operation that ended well to `body`, oldest first.
   @inlinable @inline(__always)
@@ -167,23 +162,24 @@ public struct NetDmaPollResult: Hashable, Sendable {
     _ body: (UInt64) -> Void
   ) throws(NetDmaError) -> NetDmaPollResult {
     // As in `poll()`.
-    if _fastPath(unsafe gate.pointee.enterProducer() == pollPhase) {
+    let words = unsafe producer.words
+    if _fastPath(unsafe words.pointee.gate.enterProducer() == words.pointee.constants.pollPhase) {
       let look = poller.look()
       if _fastPath(look.slots != 0) {
         for offset in 0..<look.slots { body(poller.token(at: offset, look)) }
         poller.retire(look)
-        unsafe gate.pointee.leaveProducer()
+        unsafe words.pointee.gate.leaveProducer()
         return NetDmaPollResult(completed: Int(truncatingIfNeeded: look.slots), failed: 0)
       }
     }
-    unsafe gate.pointee.leaveProducer()
-    return try pollSlowly(body)
+    unsafe words.pointee.gate.leaveProducer()
+    var cursor = producer.cursor
+    defer { producer.cursor = cursor }
+    return try client.poll(&cursor, body)
   }
 
   /// The operations that failed since the last call, in the order of submission.
   public mutating func takeFailures() -> [DMACompletion] {
-    let taken = failures
-    failures = []
-    return taken
+    client.takeFailures()
   }
 }

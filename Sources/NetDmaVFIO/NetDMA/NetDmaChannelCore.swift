@@ -68,7 +68,7 @@ public struct DMACompletion: Sendable {
     self.attributes = attributes
     self.memory = memory
     self.progress = progress
-    counters = ChannelCounters(progress: progress, memory: memory)
+    counters = ChannelCounters(progress: progress)
     self.gate = gate
     self.logger = logger
     self.handler = handler

@@ -60,7 +60,7 @@ extension NetDmaInterface {
       let core = NetDmaChannelCore(
         provider: provider, characteristics: characteristics, grant: grant, handle: channel,
         mode: mode,
-        attributes: attributes, memory: memory, progress: progress, gate: ChannelGate(),
+        attributes: attributes, memory: memory, progress: progress, gate: ChannelGate(progress),
         logger: logger, handler: handler)
       attributes.addressSpace.attach(progress) { [weak core] in core?.reapForOwner() }
       channels.install(core)

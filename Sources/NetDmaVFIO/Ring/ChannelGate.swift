@@ -10,7 +10,8 @@ public import Synchronization
 /// A control operation closes the gate, has every CPU pass a barrier (membarrier), and waits until
 /// both lanes are empty. A lane that finds the gate closed leaves at once.
 @safe package final class ChannelGate: @unchecked Sendable {
-  // @unchecked: the pointer is constant and valid while this object lives; all behind it is atomic.
+  // @unchecked: the pointer is constant and valid while `progress` lives; what is used of the words
+  // behind it is atomic.
   /// What the lanes may do.
   package enum Phase: UInt32, Sendable {
     /// Submit and reap.
@@ -25,41 +26,35 @@ public import Synchronization
     case closed = 4
   }
 
-  let words: UnsafeMutablePointer<GateWords>
+  private let progress: ChannelProgress
+  private let words: UnsafeMutablePointer<ChannelWords>
   private let control = Mutex<Void>(())
   /// Whether the lanes pay for a fence, since this system lacks membarrier: kernels before 4.14,
   /// some sandboxes.
   package let needsFence: Bool
 
-  package init() {
+  /// The gate of the channel that `progress` belongs to; it needs a start.
+  package init(_ progress: ChannelProgress) {
     needsFence = netdma_membarrier_register() != 0
-    // Two cache lines: one for each lane.
-    unsafe words = UnsafeMutableRawPointer.allocate(
-      byteCount: MemoryLayout<GateWords>.size, alignment: 64
-    ).bindMemory(to: GateWords.self, capacity: 1)
-    unsafe words.initialize(to: GateWords())
-  }
-
-  deinit {
-    unsafe words.deinitialize(count: 1)
-    unsafe words.deallocate()
+    self.progress = progress
+    unsafe words = progress.words
   }
 
   /// The phase now; it may change at once unless the caller is in a lane or holds the gate.
   package var current: Phase {
-    Phase(rawValue: unsafe words.pointee.phase.load(ordering: .acquiring)) ?? .closed
+    Phase(rawValue: unsafe words.pointee.gate.phase.load(ordering: .acquiring)) ?? .closed
   }
 
   /// Enters the producer lane and tells the phase; the lane must be left whatever the answer.
   package func enterProducer() -> Phase {
-    let phase = unsafe words.pointee.enterProducer()
+    let phase = unsafe words.pointee.gate.enterProducer()
     guard needsFence else { return Phase(rawValue: phase) ?? .closed }
     atomicMemoryFence(ordering: .sequentiallyConsistent)
     return current
   }
 
   /// Leaves the producer lane.
-  package func leaveProducer() { unsafe words.pointee.leaveProducer() }
+  package func leaveProducer() { unsafe words.pointee.gate.leaveProducer() }
 
   /// Enters the reaper lane; false when another reaper is in it (then it is not entered).
   package func enterReaper() -> Bool {
@@ -84,12 +79,12 @@ public import Synchronization
   ) throws(E) -> R {
     try control.withLock { _ throws(E) in
       let before = current
-      unsafe words.pointee.phase.store(Phase.held.rawValue, ordering: .sequentiallyConsistent)
+      unsafe words.pointee.gate.phase.store(Phase.held.rawValue, ordering: .sequentiallyConsistent)
       if needsFence || netdma_membarrier() != 0 {
         atomicMemoryFence(ordering: .sequentiallyConsistent)
       }
       var turn = 0
-      while unsafe words.pointee.producerBusy.load(ordering: .acquiring) != 0
+      while unsafe words.pointee.gate.producerBusy.load(ordering: .acquiring) != 0
         || words.pointee.reaperBusy.load(ordering: .acquiring) != 0
       {
         // A lane is a few stores, or one register write over a socket with its own deadline.
@@ -97,7 +92,7 @@ public import Synchronization
         if turn < 1000 { netdma_cpu_pause() } else { netdma_yield() }
       }
       var next = before
-      defer { unsafe words.pointee.phase.store(next.rawValue, ordering: .releasing) }
+      defer { unsafe words.pointee.gate.phase.store(next.rawValue, ordering: .releasing) }
       let answer = try body(before)
       next = answer.next
       return answer.result
@@ -105,13 +100,11 @@ public import Synchronization
   }
 }
 
-/// The words behind `ChannelGate`, which the lanes reach by pointer.
+/// The gate's part of `ChannelWords`.
 @safe @usableFromInline package struct GateWords: ~Copyable {
   @usableFromInline let phase = Atomic<UInt32>(ChannelGate.Phase.needsStart.rawValue)
   // A lane's word is written by that lane alone, read by control operations.
   @usableFromInline let producerBusy = Atomic<UInt32>(0)
-  private let gap: (UInt64, UInt64, UInt64, UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0, 0, 0, 0)
-  let reaperBusy = Atomic<UInt32>(0)
 
   init() {}
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import CNetDma
-import Synchronization
 
 /// What a channel shares with its engine, and the tables beside it.
 ///
@@ -28,10 +27,6 @@ import Synchronization
   let descriptors: UnsafeMutablePointer<DmaDescriptor>
   let completion: UnsafeMutablePointer<UInt64>
   let tokens: UnsafeMutablePointer<UInt64>
-  /// Bytes of all that was ever enqueued; the producer's to write.
-  ///
-  /// It lies `RingProducer.countOffset` before the tokens, which the producer has at hand anyway.
-  let bytes: UnsafeMutablePointer<Atomic<UInt64>>
   let spans: UnsafeMutablePointer<OperationSpan>
 
   /// The engine counts descriptors in 16 bits, and one slot always stays free.
@@ -55,12 +50,7 @@ import Synchronization
     let base = unsafe buffer.baseAddress
     unsafe descriptors = base.bindMemory(to: DmaDescriptor.self, capacity: slots)
     unsafe completion = (base + ringBytes).bindMemory(to: UInt64.self, capacity: 8)
-    let header = -RingProducer.countOffset
-    let table = UnsafeMutableRawPointer.allocate(
-      byteCount: header + slots * MemoryLayout<UInt64>.stride, alignment: 64)
-    unsafe bytes = table.bindMemory(to: Atomic<UInt64>.self, capacity: 1)
-    unsafe bytes.initialize(to: Atomic(0))
-    unsafe tokens = (table + header).bindMemory(to: UInt64.self, capacity: slots)
+    unsafe tokens = .allocate(capacity: slots)
     unsafe tokens.initialize(repeating: 0, count: slots)
     unsafe spans = .allocate(capacity: slots / 2)
     unsafe spans.initialize(
@@ -76,8 +66,7 @@ import Synchronization
 
   deinit {
     // Trivial types; nobody reads the tables after the last reference to this object.
-    unsafe bytes.deinitialize(count: 1)
-    unsafe bytes.deallocate()
+    unsafe tokens.deallocate()
     unsafe spans.deallocate()
   }
 

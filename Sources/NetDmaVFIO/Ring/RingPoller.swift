@@ -6,25 +6,21 @@ public import Synchronization
 /// What a poll does nearly always: hot path.
 ///
 /// It believes a completion word under the same conditions as `RingConsumer`, and leaves everything
-/// else to it: a word that tells nothing new or names no slot, and whatever `ProgressWords.attention`
+/// else to it: a word that tells nothing new or names no slot, and whatever `ChannelWords.attention`
 /// asks for (operations of several slots, what control operations ended, a word that they overtook).
 ///
 /// Used in the reaping lane. It keeps no state: that the word it took last is not taken again follows
 /// from its slot, which lies before the oldest outstanding one, a whole ring away.
 @safe @usableFromInline struct RingPoller {
-  // Constants of the ring's memory, which the channel keeps alive.
-  @usableFromInline let completion: UnsafeMutablePointer<UInt64>
-  @usableFromInline let tokens: UnsafeMutablePointer<UInt64>
-  @usableFromInline let words: UnsafeMutablePointer<ProgressWords>
-  @usableFromInline let iova: UInt64
-  @usableFromInline let mask: UInt64
+  // The producer's, which the channel keeps alive.
+  @usableFromInline let words: UnsafeMutablePointer<ChannelWords>
+  @usableFromInline let tokens: UnsafeMutableRawPointer
 
-  init(memory: RingMemory, progress: ChannelProgress) {
-    unsafe completion = memory.completion
-    unsafe tokens = memory.tokens
-    unsafe words = progress.words
-    iova = memory.iova
-    mask = UInt64(memory.mask)
+  /// The poller of the ring that `producer` writes to.
+  @inlinable @inline(__always)
+  init(_ producer: borrowing RingProducer) {
+    unsafe words = producer.words
+    unsafe tokens = producer.tokens
   }
 
   /// What a look at the completion word told.
@@ -46,7 +42,9 @@ public import Synchronization
   func look() -> Look {
     // The low bits are the state, which does not matter: what a halted engine reports was done
     // before. The ring's address has zeros there, so they are shifted out.
-    let slot = (unsafe netdma_load_acquire64(completion) &- iova) &>> 6
+    let word = unsafe netdma_load_acquire64(words.pointee.constants.completion)
+    let slot = unsafe (word &- words.pointee.constants.ring) &>> 6
+    let mask = unsafe words.pointee.constants.mask
     let tail = unsafe words.pointee.retired.load(ordering: .relaxed)
     let offset = (slot &- UInt64(tail)) & mask
     let outstanding = unsafe words.pointee.submitted.load(ordering: .relaxed) &- tail
@@ -60,8 +58,10 @@ public import Synchronization
   /// The token of the slot that is `offset` slots behind the oldest outstanding.
   @inlinable @inline(__always)
   func token(at offset: UInt64, _ look: Look) -> UInt64 {
+    let slot = unsafe (UInt64(look.tail) &+ offset) & words.pointee.constants.mask
     // In bounds by the mask; written before the position was submitted.
-    unsafe tokens[Int(truncatingIfNeeded: (UInt64(look.tail) &+ offset) & mask)]
+    return unsafe tokens.load(
+      fromByteOffset: Int(truncatingIfNeeded: slot &* 8), as: UInt64.self)
   }
 
   /// Ends the slots.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+public import CNetDma
 public import Synchronization
 
 /// The writing end of a descriptor ring: hot path.
@@ -7,41 +8,49 @@ public import Synchronization
 /// One owner, one thread at a time. A descriptor is written once, in address order, into a slot
 /// whose `next` never changes; nothing of the ring is read back.
 ///
-/// What changes with every descriptor is one index, so that a loop keeps it in a register. Two things
-/// see to that: it runs up to an end that a function out of the loop works out (room in the ring, end
-/// of the lap), and those functions take and give the index by value, so that nobody has its address.
+/// What changes with every descriptor is a cursor that a loop keeps in registers. It runs up to an end
+/// that a function out of the loop works out (room in the ring, end of the lap), and whatever is not
+/// on the hot path takes the cursor and gives it back as a value, so that nobody has the address of
+/// this struct: the optimizer takes it apart.
 @safe @usableFromInline package struct RingProducer: ~Copyable {
   package let memory: RingMemory
   package let progress: ChannelProgress
   // Copies of the memory's constants: `memory` and `progress` keep what they point to alive.
   @usableFromInline let descriptors: UnsafeMutableRawPointer
   @usableFromInline let tokens: UnsafeMutableRawPointer
-  @usableFromInline let words: UnsafeMutablePointer<ProgressWords>
+  @usableFromInline let words: UnsafeMutablePointer<ChannelWords>
   @usableFromInline let capacity: UInt32
-  /// The next slot to write, times 8: the offset of its token, an eighth of its descriptor's.
-  @usableFromInline var next: Int
-  /// Where to look again before writing: the end of the run of free slots, or `next` itself while no
-  /// batch is open.
-  @usableFromInline var end: Int
+  /// All that changes.
+  @usableFromInline package var cursor: RingCursor
 
+  /// Begins at the position that was submitted last.
   package init(memory: RingMemory, progress: ChannelProgress) {
+    let head = progress.submittedPosition
+    let next = Int(head & memory.mask) &* 8
+    self.init(
+      memory: memory, progress: progress, cursor: RingCursor(next: next, end: next, bytes: 0))
+    unsafe words.pointee.lapStart = head & ~memory.mask
+    unsafe words.pointee.runEnd = next
+    unsafe words.pointee.constants.completion = memory.completion
+    unsafe words.pointee.constants.ring = memory.iova
+    unsafe words.pointee.constants.mask = UInt64(memory.mask)
+  }
+
+  /// Goes on at `cursor`, which came from another producer of the ring that is used no more.
+  package init(memory: RingMemory, progress: ChannelProgress, cursor: RingCursor) {
     self.memory = memory
     self.progress = progress
     unsafe descriptors = UnsafeMutableRawPointer(memory.descriptors)
     unsafe tokens = UnsafeMutableRawPointer(memory.tokens)
     unsafe words = progress.words
     capacity = memory.capacity
-    let head = progress.submittedPosition
-    next = Int(head & memory.mask) &* 8
-    end = next
-    unsafe words.pointee.lapStart = head & ~memory.mask
-    unsafe words.pointee.runEnd = next
+    self.cursor = cursor
   }
 
   /// The next position to write.
   @inlinable @inline(__always)
   package var head: UInt32 {
-    unsafe words.pointee.lapStart &+ UInt32(truncatingIfNeeded: next &>> 3)
+    unsafe words.pointee.lapStart &+ UInt32(truncatingIfNeeded: cursor.next &>> 3)
   }
 
   /// The position after the newest descriptor submitted.
@@ -56,46 +65,42 @@ public import Synchronization
   /// Writes one descriptor of `size` bytes; false when the ring is full.
   @inlinable @inline(__always)
   package mutating func append(
-    size: UInt64, control: UInt32, source: UInt64, destination: UInt64, token: UInt64
+    size: UInt64, control: UInt32, addresses: SIMD2<UInt64>, token: UInt64
   ) -> Bool {
-    if _slowPath(next == end) {
-      if _slowPath(unsafe next == words.pointee.runEnd) {
-        next = unsafe RingProducer.findRun(next, words, capacity)
-        if unsafe next == words.pointee.runEnd { return false }
+    // Else the Swift compiler carries each part of the cursor from one turn of a loop to the next
+    // several times over, and there are not as many registers.
+    unsafe netdma_touch(&cursor)
+    if _slowPath(cursor.next == cursor.end) {
+      if _slowPath(unsafe cursor.next == words.pointee.runEnd) {
+        cursor.next = unsafe RingProducer.findRun(cursor.next, words, capacity)
+        if unsafe cursor.next == words.pointee.runEnd { return false }
       }
-      end = unsafe words.pointee.runEnd
+      cursor.end = unsafe words.pointee.runEnd
       unsafe words.pointee.newestControl = 0
       unsafe words.pointee.publishBegun()
     }
-    let slot = next
-    next = slot &+ 8
+    let slot = cursor.next
+    cursor.next = slot &+ 8
     // The slot is in bounds, and free: the engine has passed it or never saw it.
     let descriptor = unsafe descriptors + slot &* 8
     unsafe descriptor.storeBytes(of: size | UInt64(control) << 32, as: UInt64.self)
-    unsafe descriptor.storeBytes(of: source, toByteOffset: 8, as: UInt64.self)
-    unsafe descriptor.storeBytes(of: destination, toByteOffset: 16, as: UInt64.self)
+    unsafe descriptor.storeBytes(of: addresses, toByteOffset: 8, as: SIMD2<UInt64>.self)
     unsafe (tokens + slot).storeBytes(of: token, as: UInt64.self)
-    // Where `RingMemory` put it.
-    unsafe (tokens + RingProducer.countOffset).assumingMemoryBound(to: Atomic<UInt64>.self)
-      .pointee.addAlone(size)
+    cursor.bytes &+= size
     if control != 0 {
       // Rare, and nothing at all where the caller gives no options: the next one looks again, and
       // forgets it.
       unsafe words.pointee.newestControl = control
-      end = next
+      cursor.end = cursor.next
     }
     return true
   }
-
-  /// Where the count of bytes lies, from the token table: a cache line before it.
-  @inlinable @inline(__always)
-  static var countOffset: Int { -64 }
 
   /// Finds the run of free slots that begins at slot `next` / 8, in the next lap where this one is
   /// over: leaves its end in `runEnd` and returns where it begins; the same when the ring is full.
   @usableFromInline @inline(never)
   static func findRun(
-    _ next: Int, _ words: UnsafeMutablePointer<ProgressWords>, _ capacity: UInt32
+    _ next: Int, _ words: UnsafeMutablePointer<ChannelWords>, _ capacity: UInt32
   ) -> Int {
     let head = unsafe words.pointee.lapStart &+ UInt32(truncatingIfNeeded: next / 8)
     let free = unsafe words.pointee.retired.load(ordering: .acquiring) &+ capacity &- 1 &- head
@@ -120,18 +125,17 @@ public import Synchronization
   ) -> Bool {
     guard
       let next = Self.append(
-        slots, at: next, layout: layout, bytes: count, token: token, memory, progress)
+        slots, at: cursor.next, layout: layout, token: token, memory, progress)
     else { return false }
-    self.next = next
-    end = next
+    cursor = RingCursor(next: next, end: next, bytes: cursor.bytes &+ count)
     return true
   }
 
   /// `append` from slot `start` / 8 on; gives the new `next`, where the next descriptor looks for its
   /// run.
   static func append(
-    _ slots: [DescriptorWords], at start: Int, layout: OperationSpan.Layout, bytes: UInt64,
-    token: UInt64, _ memory: RingMemory, _ progress: ChannelProgress
+    _ slots: [DescriptorWords], at start: Int, layout: OperationSpan.Layout, token: UInt64,
+    _ memory: RingMemory, _ progress: ChannelProgress
   ) -> Int? {
     let producers = unsafe progress.words
     let head = unsafe producers.pointee.lapStart &+ UInt32(truncatingIfNeeded: start / 8)
@@ -157,7 +161,6 @@ public import Synchronization
       unsafe producers.pointee.newestControl = UInt32(truncatingIfNeeded: words.word0 >> 32)
       slot += 1
     }
-    unsafe memory.bytes.pointee.addAlone(bytes)
     unsafe producers.pointee.runEnd = slot * 8
     return slot * 8
   }
@@ -169,14 +172,35 @@ public import Synchronization
   @inlinable @inline(__always)
   package mutating func seal(_ report: UInt32, at head: UInt32) {
     // Its control word, the second of the slot before `next`: the slot was written in this lap.
-    unsafe (descriptors + (next &* 8 &- 60)).storeBytes(
+    unsafe (descriptors + (cursor.next &* 8 &- 60)).storeBytes(
       of: words.pointee.newestControl | report, as: UInt32.self)
+    unsafe words.pointee.bytes.store(cursor.bytes, ordering: .relaxed)
     unsafe words.pointee.submitted.store(head, ordering: .releasing)
-    end = next
+    cursor.end = cursor.next
   }
 
   /// `seal` for everything written.
   package mutating func seal(_ report: DmaControlFlags) { seal(report.rawValue, at: head) }
+}
+
+/// Where a producer is.
+///
+/// Values alone, so that those who do what is not on the hot path can be given them, and give them
+/// back: nobody has the address of the channel's own, which therefore lie in registers.
+@usableFromInline package struct RingCursor {
+  /// The next slot to write, times 8: the offset of its token, an eighth of its descriptor's.
+  @usableFromInline var next: Int
+  /// Where to look again before writing: the end of the run of free slots, or `next` itself while no
+  /// batch is open.
+  @usableFromInline var end: Int
+  /// Bytes of all that was ever enqueued.
+  @usableFromInline var bytes: UInt64
+
+  init(next: Int, end: Int, bytes: UInt64) {
+    self.next = next
+    self.end = end
+    self.bytes = bytes
+  }
 }
 
 /// The words of a descriptor that an operation sets.

@@ -24,7 +24,7 @@ private final class TestRing {
 
   func append(_ token: UInt64, size: UInt32 = 64) -> Bool {
     producer.append(
-      size: UInt64(size), control: 0, source: 0x1000, destination: 0x2000, token: token)
+      size: UInt64(size), control: 0, addresses: [0x1000, 0x2000], token: token)
   }
 
   func appendPieces(_ count: Int, token: UInt64) -> Bool {

@@ -14,7 +14,7 @@ import Testing
     let progress = ChannelProgress()
     var producer: RingProducer
     var consumer: RingConsumer
-    let poller: RingPoller
+    var poller: RingPoller { RingPoller(producer) }
 
     init(capacity: Int = 8) throws {
       let space = DMAAddressSpace(
@@ -22,13 +22,12 @@ import Testing
       memory = try RingMemory(capacity: capacity, in: space)
       producer = RingProducer(memory: memory, progress: progress)
       consumer = RingConsumer(memory: memory, progress: progress)
-      poller = RingPoller(memory: memory, progress: progress)
     }
 
     mutating func submit(_ tokens: Range<UInt64>) {
       for token in tokens {
         let fits = producer.append(
-          size: 64, control: 0, source: 0x1000, destination: 0x2000, token: token)
+          size: 64, control: 0, addresses: [0x1000, 0x2000], token: token)
         #expect(fits)
       }
       producer.seal(.statusUpdateOnCompletion)

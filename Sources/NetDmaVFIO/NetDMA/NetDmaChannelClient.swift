@@ -4,45 +4,45 @@ import CNetDma
 import Synchronization
 
 /// What enqueue, submit and poll leave out of the hot path: everything that is not a store or a look.
-extension NetDmaChannel {
-  /// A copy of no bytes, or of more than one descriptor takes; gives the producer's new `next` and
-  /// `end`.
-  @usableFromInline @inline(never)
-  static func enqueuePieces(
-    _ core: NetDmaChannelCore, _ next: Int, _ end: Int, _ source: DMASlice,
-    _ destination: DMASlice, _ token: UInt64, _ control: UInt32
-  ) -> (next: Int, end: Int, fits: Bool) {
-    let limit = Int(UInt32(clamping: core.attributes.maximumTransferSize))
-    let control = DmaControlFlags(rawValue: control)
-    var words = [DescriptorWords.null(control)]
-    if source.count > 0 {
-      let pieces = (source.count + limit - 1) / limit
-      precondition(
-        pieces < Int(core.memory.capacity), "the copy is longer than the whole ring can carry")
-      words = (0..<pieces).map { index in
-        let offset = index * limit
-        return DescriptorWords(
-          size: UInt32(min(limit, source.count - offset)), control: control,
-          source: source.iova &+ UInt64(offset), destination: destination.iova &+ UInt64(offset))
-      }
-    }
-    guard
-      let after = RingProducer.append(
-        words, at: next, layout: .pieces, bytes: UInt64(max(1, source.count)), token: token,
-        core.memory, core.progress)
-    else { return (next, end, false) }
-    return (after, after, true)
+///
+/// It belongs to one `NetDmaChannel`, on whose owner's thread all of it is called; the channel's
+/// cursor comes and goes as a value.
+@usableFromInline final class NetDmaChannelClient {
+  private let core: NetDmaChannelCore
+  let interface: NetDmaInterface
+  private var idlePolls: UInt32 = 0
+  private var failures: [DMACompletion] = []
+  private var lastProbe: UInt64 = 0
+  private var stalledSince: (position: UInt32, time: UInt64)?
+
+  init(core: NetDmaChannelCore, interface: NetDmaInterface) {
+    self.core = core
+    self.interface = interface
+  }
+
+  /// The operations that failed since the last call.
+  func takeFailures() -> [DMACompletion] {
+    let taken = failures
+    failures = []
+    return taken
+  }
+
+  private func producer(_ cursor: RingCursor) -> RingProducer {
+    RingProducer(memory: core.memory, progress: core.progress, cursor: cursor)
   }
 
   // MARK: - Submit
 
   private func count(_ descriptors: UInt32) {
-    unsafe producer.words.pointee.doorbells.addAlone(1)
-    unsafe producer.words.pointee.descriptors.addAlone(UInt64(descriptors))
+    unsafe core.progress.words.pointee.doorbells.addAlone(1)
+    unsafe core.progress.words.pointee.descriptors.addAlone(UInt64(descriptors))
   }
 
+  /// `NetDmaChannel.submit` in every phase of the gate.
   @usableFromInline @inline(never)
-  mutating func submitSlowly() throws(NetDmaError) {
+  func submit(_ cursor: inout RingCursor) throws(NetDmaError) {
+    var producer = producer(cursor)
+    defer { cursor = producer.cursor }
     let head = producer.head
     while true {
       let before = producer.submitted
@@ -51,7 +51,7 @@ extension NetDmaChannel {
         defer { core.gate.leaveProducer() }
         producer.seal(core.report)
         count(head &- before)
-        try ring(Int(head &- before))
+        try ring(head, Int(head &- before))
         return
       case .suspended:
         // The resume tells the engine.
@@ -61,13 +61,13 @@ extension NetDmaChannel {
         return
       case .needsStart:
         core.gate.leaveProducer()
-        if try start() { return }
+        if try start(&producer) { return }
       case .held:
         core.gate.leaveProducer()
         netdma_yield()
       case .closed:
         core.gate.leaveProducer()
-        endLate()
+        endLate(&producer)
         interface.tellClient(of: core)
         throw core.gone
       }
@@ -75,24 +75,23 @@ extension NetDmaChannel {
   }
 
   /// Ends what was written and cannot be submitted any more.
-  private mutating func endLate() {
+  private func endLate(_ producer: inout RingProducer) {
     core.failLate(before: producer.head)
     if producer.head != producer.submitted { producer.seal(core.report) }
   }
 
-  private func ring(_ count: Int) throws(NetDmaError) {
+  private func ring(_ head: UInt32, _ count: Int) throws(NetDmaError) {
     if let doorbell = unsafe core.grant.doorbell?.address {
       // As in `submit`.
       unsafe netdma_doorbell16(
-        doorbell, UInt16(truncatingIfNeeded: producer.head &- core.progress.chainBase))
+        doorbell, UInt16(truncatingIfNeeded: head &- core.progress.chainBase))
     } else {
       try core.provider.appendDma(core.grant.context, count: count)
     }
   }
 
   /// StartDma after an abort or reset left the engine without a chain; false when the phase changed.
-  private mutating func start() throws(NetDmaError) -> Bool {
-    let core = core
+  private func start(_ producer: inout RingProducer) throws(NetDmaError) -> Bool {
     let before = producer.submitted
     let count = producer.head &- before
     let started = try core.gate.withExclusive { phase throws(NetDmaError) in
@@ -112,20 +111,26 @@ extension NetDmaChannel {
 
   // MARK: - Poll
 
+  /// `poll` below for those who want no tokens.
   @usableFromInline @inline(never)
-  mutating func pollSlowly() throws(NetDmaError) -> NetDmaPollResult { try pollSlowly { _ in } }
+  func poll(_ cursor: inout RingCursor) throws(NetDmaError) -> NetDmaPollResult {
+    try poll(&cursor) { _ in }
+  }
 
+  /// `NetDmaChannel.poll` whatever there is.
   @usableFromInline @inline(never)
-  mutating func pollSlowly(
-    _ body: (UInt64) -> Void
+  func poll(
+    _ cursor: inout RingCursor, _ body: (UInt64) -> Void
   ) throws(NetDmaError) -> NetDmaPollResult {
     guard core.mode == .polled else {
       throw .wrongState(call: "poll", state: "interrupt-driven")
     }
     if let result = reap(body) { return result }
     if core.gate.current == .closed {
+      var producer = producer(cursor)
       if producer.head != producer.submitted {
-        endLate()
+        endLate(&producer)
+        cursor = producer.cursor
         if let result = takeMail(body) { return result }
       }
       throw core.gone
@@ -147,7 +152,7 @@ extension NetDmaChannel {
 
   /// In the producer lane: what control operations ended, which is older, then what is new; nil when
   /// there is nothing.
-  private mutating func reap(_ body: (UInt64) -> Void) -> NetDmaPollResult? {
+  private func reap(_ body: (UInt64) -> Void) -> NetDmaPollResult? {
     let phase = core.gate.enterProducer()
     defer { core.gate.leaveProducer() }
     var result = takeMail(body)
@@ -163,7 +168,7 @@ extension NetDmaChannel {
   }
 
   /// What control operations ended on this channel's behalf, nil when nothing.
-  private mutating func takeMail(_ body: (UInt64) -> Void) -> NetDmaPollResult? {
+  private func takeMail(_ body: (UInt64) -> Void) -> NetDmaPollResult? {
     let mail = core.takeMail()
     if mail.isEmpty { return nil }
     var result = NetDmaPollResult(completed: 0, failed: 0)
@@ -183,7 +188,7 @@ extension NetDmaChannel {
   private static var probeNanoseconds: UInt64 { 250_000_000 }
 
   /// The watchdog of a polled channel: the poller itself.
-  private mutating func checkProgress() throws(NetDmaError) {
+  private func checkProgress() throws(NetDmaError) {
     let tail = core.progress.retiredPosition
     guard tail != core.progress.submittedPosition, core.gate.current != .suspended else {
       stalledSince = nil
@@ -206,5 +211,33 @@ extension NetDmaChannel {
 
   private func recover(_ cause: NetDmaChannelCore.RecoveryCause) throws(NetDmaError) {
     try interface.recover(core, cause)
+  }
+}
+
+extension NetDmaChannel {
+  /// A copy of no bytes, or of more than one descriptor takes.
+  @usableFromInline @inline(never)
+  static func enqueuePieces(
+    _ core: NetDmaChannelCore, _ cursor: RingCursor, _ addresses: SIMD2<UInt64>,
+    _ byteCount: Int, _ token: UInt64, _ control: UInt32
+  ) -> (cursor: RingCursor, fits: Bool) {
+    let limit = Int(UInt32(clamping: core.attributes.maximumTransferSize))
+    let control = DmaControlFlags(rawValue: control)
+    var words = [DescriptorWords.null(control)]
+    if byteCount > 0 {
+      let pieces = (byteCount + limit - 1) / limit
+      precondition(
+        pieces < Int(core.memory.capacity), "the copy is longer than the whole ring can carry")
+      words = (0..<pieces).map { index in
+        let offset = index * limit
+        return DescriptorWords(
+          size: UInt32(min(limit, byteCount - offset)), control: control,
+          source: addresses[0] &+ UInt64(offset), destination: addresses[1] &+ UInt64(offset))
+      }
+    }
+    var producer = RingProducer(memory: core.memory, progress: core.progress, cursor: cursor)
+    let fits = producer.append(
+      words, layout: .pieces, bytes: UInt64(max(1, byteCount)), token: token)
+    return (producer.cursor, fits)
   }
 }

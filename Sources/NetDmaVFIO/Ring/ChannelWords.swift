@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+
+public import Synchronization
+
+/// The words that a channel's lanes reach by pointer: where they are, who may be in them, and what they
+/// need for it.
+///
+/// One block, so that the hot path has one address for all of it.
+@safe @usableFromInline package struct ChannelWords: ~Copyable {
+  // The first cache line: nobody writes it while the channel has an owner.
+
+  @usableFromInline var constants: LaneConstants
+  private let gap: (UInt64, UInt64) = (0, 0)
+
+  // The second: the producer's.
+
+  @usableFromInline package let gate = GateWords()
+  /// `submitted` as it was when the newest batch was begun.
+  @usableFromInline let begun: Atomic<UInt32>
+  @usableFromInline let submitted = Atomic<UInt32>(0)
+  /// Written by control operations while they hold the gate; read in the producer lane or likewise.
+  @usableFromInline var chainBase: UInt32 = 0
+  /// The producer's own: the position of slot 0 in this lap of the ring.
+  @usableFromInline var lapStart: UInt32 = 0
+  /// The producer's own: control flags of the newest descriptor.
+  @usableFromInline var newestControl: UInt32 = 0
+  @usableFromInline let spanCount = Atomic<UInt32>(0)
+  /// The producer's own: where its run of free slots ends, in eighths of a descriptor.
+  @usableFromInline var runEnd = 0
+  // What the engine was told of, and how often.
+  @usableFromInline let doorbells = Atomic<UInt64>(0)
+  @usableFromInline let descriptors = Atomic<UInt64>(0)
+  @usableFromInline let bytes = Atomic<UInt64>(0)
+
+  // The third: the reaper's; also of whoever holds the gate.
+
+  @usableFromInline let retired = Atomic<UInt32>(0)
+  @usableFromInline let attention = Atomic<UInt32>(0)
+  /// Operations that ended well.
+  @usableFromInline let completed = Atomic<UInt64>(0)
+  /// Whether somebody is in the reaper lane.
+  let reaperBusy = Atomic<UInt32>(0)
+
+  init(constants: LaneConstants) {
+    self.constants = constants
+    // No batch is open: the newest began before what is submitted.
+    begun = Atomic(UInt32.max)
+  }
+
+  @inlinable @inline(__always)
+  borrowing func publishBegun() {
+    // Relaxed is enough (see `mark`), and it leaves the producer's state in registers.
+    begun.store(submitted.load(ordering: .relaxed), ordering: .relaxed)
+  }
+}
+
+/// What submit and poll look up and nobody changes while the channel has an owner.
+@safe @usableFromInline package struct LaneConstants {
+  /// The completion word.
+  @usableFromInline var completion: UnsafeMutablePointer<UInt64>
+  /// DMACOUNT, mapped as long as the channel is allocated; of no use to whom `submitPhase` stops.
+  @usableFromInline var doorbell: UnsafeMutableRawPointer
+  /// The device's address of the ring.
+  @usableFromInline var ring: UInt64 = 0
+  /// Slots of the ring minus one.
+  @usableFromInline var mask: UInt64 = 0
+  /// Flags of the last descriptor of a batch.
+  @usableFromInline var report: UInt32 = 0
+  /// The gate's phase in which a submit is a store: open, or none where it is not.
+  @usableFromInline var submitPhase = Self.noPhase
+  /// The gate's phase in which a poll is a look at the completion word.
+  @usableFromInline var pollPhase = Self.noPhase
+
+  static var noPhase: UInt32 { .max }
+
+  /// Nothing is permitted; the pointers are to `memory`, so that there is none to nowhere.
+  init(placeholder memory: UnsafeMutableRawPointer) {
+    unsafe completion = memory.assumingMemoryBound(to: UInt64.self)
+    unsafe doorbell = memory
+  }
+}
+
+extension Atomic where Value == UInt64 {
+  /// Adds without a locked instruction: for a counter with one writer.
+  @inlinable @inline(__always)
+  package borrowing func addAlone(_ amount: UInt64) {
+    store(load(ordering: .relaxed) &+ amount, ordering: .relaxed)
+  }
+  /// Adds from any thread.
+  @inline(__always)
+  borrowing func addShared(_ amount: UInt64) { _ = wrappingAdd(amount, ordering: .relaxed) }
+}
