@@ -93,9 +93,9 @@ import Synchronization
     unsafe words.pointee.spanCount.store(count, ordering: .releasing)
     raise(.spans)
   }
-  /// By the reaper, after the descriptors before `position` ended.
-  package func publishRetired(_ position: UInt32) {
-    unsafe words.pointee.retired.store(position, ordering: .releasing)
+  /// By the reaper, after the next `slots` slots ended: `operations` that ended well, and whatever else.
+  package func retire(_ slots: UInt32, operations: Int) {
+    unsafe words.pointee.retire(slots, operations: operations)
   }
   /// By a control operation that holds the gate.
   package func setChainBase(_ position: UInt32) { unsafe words.pointee.chainBase = position }

@@ -6,7 +6,7 @@ import Synchronization
 ///
 /// Counts are never reset and may lag each other by what is in progress.
 public struct NetDmaChannelStatistics: Hashable, Sendable {
-  /// Descriptors that the engine was told of.
+  /// Descriptors that were submitted.
   public var submittedDescriptors: UInt64 = 0
   /// Bytes of those descriptors.
   public var submittedBytes: UInt64 = 0
@@ -63,6 +63,8 @@ final class ChannelCounters: Sendable {
   private let progress: ChannelProgress
   // One writer each, the reaper (lane or gate).
   let failed = Atomic<UInt64>(0)
+  /// Descriptors that were submitted before the channel had an owner.
+  let unowned = Atomic<UInt64>(0)
   let foreignCompletions = Atomic<UInt64>(0)
   let resets = Atomic<UInt64>(0)
   // Any number of writers.
@@ -78,16 +80,17 @@ final class ChannelCounters: Sendable {
   init(progress: ChannelProgress) { self.progress = progress }
 
   /// Operations that ended well.
-  var completed: LaneCounter { LaneCounter(progress: progress) }
+  var completed: UInt64 { unsafe progress.words.pointee.completedOperations() }
 
   var snapshot: NetDmaChannelStatistics {
     func read(_ counter: borrowing Atomic<UInt64>) -> UInt64 { counter.load(ordering: .relaxed) }
     var result = NetDmaChannelStatistics()
     let lanes = unsafe progress.words
-    result.submittedDescriptors = unsafe read(lanes.pointee.descriptors)
+    result.submittedDescriptors =
+      unsafe lanes.pointee.extended(progress.submittedPosition) &- read(unowned)
     result.submittedBytes = unsafe read(lanes.pointee.bytes)
     result.doorbells = unsafe read(lanes.pointee.doorbells)
-    result.completed = completed.load(ordering: .relaxed)
+    result.completed = completed
     result.failed = read(failed)
     result.interrupts = read(interrupts)
     result.isrCalls = read(isrCalls)
@@ -101,15 +104,4 @@ final class ChannelCounters: Sendable {
     result.foreignCompletions = read(foreignCompletions)
     return result
   }
-}
-
-/// The count of operations that ended well: its one writer is the reaper (lane or gate).
-struct LaneCounter {
-  enum Ordering { case relaxed }
-  let progress: ChannelProgress
-
-  func load(ordering: Ordering) -> UInt64 {
-    unsafe progress.words.pointee.completed.load(ordering: .relaxed)
-  }
-  func addAlone(_ amount: UInt64) { unsafe progress.words.pointee.completed.addAlone(amount) }
 }

@@ -107,8 +107,7 @@ public struct NetDmaPollResult: Hashable, Sendable {
   @inlinable @inline(__always)
   public mutating func submit() throws(NetDmaError) {
     let head = producer.head
-    let count = head &- producer.submitted
-    if count == 0 { return }
+    if head == producer.submitted { return }
     let words = unsafe producer.words
     if _fastPath(
       unsafe words.pointee.gate.enterProducer() == words.pointee.constants.submitPhase)
@@ -119,7 +118,6 @@ public struct NetDmaPollResult: Hashable, Sendable {
         UInt16(truncatingIfNeeded: head &- words.pointee.chainBase))
       unsafe words.pointee.gate.leaveProducer()
       unsafe words.pointee.doorbells.addAlone(1)
-      unsafe words.pointee.descriptors.addAlone(UInt64(count))
       return
     }
     unsafe words.pointee.gate.leaveProducer()

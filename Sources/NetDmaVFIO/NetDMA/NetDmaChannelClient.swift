@@ -33,10 +33,7 @@ import Synchronization
 
   // MARK: - Submit
 
-  private func count(_ descriptors: UInt32) {
-    unsafe core.progress.words.pointee.doorbells.addAlone(1)
-    unsafe core.progress.words.pointee.descriptors.addAlone(UInt64(descriptors))
-  }
+  private func countDoorbell() { unsafe core.progress.words.pointee.doorbells.addAlone(1) }
 
   /// `NetDmaChannel.submit` in every phase of the gate.
   @usableFromInline @inline(never)
@@ -50,14 +47,14 @@ import Synchronization
       case .open:
         defer { core.gate.leaveProducer() }
         producer.seal(core.report)
-        count(head &- before)
+        countDoorbell()
         try ring(head, Int(head &- before))
         return
       case .suspended:
         // The resume tells the engine.
         producer.seal(core.report)
         core.gate.leaveProducer()
-        count(head &- before)
+        countDoorbell()
         return
       case .needsStart:
         core.gate.leaveProducer()
@@ -92,8 +89,6 @@ import Synchronization
 
   /// StartDma after an abort or reset left the engine without a chain; false when the phase changed.
   private func start(_ producer: inout RingProducer) throws(NetDmaError) -> Bool {
-    let before = producer.submitted
-    let count = producer.head &- before
     let started = try core.gate.withExclusive { phase throws(NetDmaError) in
       guard phase == .needsStart else { return (next: phase, result: false) }
       producer.seal(core.report)
@@ -102,7 +97,7 @@ import Synchronization
       return (next: .open, result: true)
     }
     if started {
-      self.count(count)
+      countDoorbell()
       // The engine may be done, and its DPC have found the gate held.
       interface.tellClient(of: core)
     }

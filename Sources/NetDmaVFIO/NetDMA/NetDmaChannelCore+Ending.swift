@@ -14,7 +14,7 @@ extension NetDmaChannelCore {
     let tail = unsafe consumer.pointee.tail
     let end = unsafe consumer.pointee.operationEnd(of: tail)
     let token = unsafe consumer.pointee.token(at: end &- 1)
-    _ = unsafe consumer.pointee.retire(end &- tail)
+    unsafe consumer.pointee.drop(end &- tail)
     counters.failed.addAlone(1)
     progress.raise(.word)
     post(DMACompletion(token: token, error: error))

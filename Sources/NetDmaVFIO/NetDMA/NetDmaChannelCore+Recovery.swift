@@ -141,7 +141,7 @@ extension NetDmaChannelCore {
 
   /// Goes one stage on, and tells the stage before; gate held.
   private func advanceWatchdog() -> WatchdogStage {
-    let completed = counters.completed.load(ordering: .relaxed)
+    let completed = counters.completed
     return control.withLock { control in
       if control.completedAtStage != completed { control.stage = .quiet }
       control.completedAtStage = completed
@@ -175,7 +175,7 @@ extension NetDmaChannelCore {
     }
     control.withLock { control in
       if milliseconds != nil { control.stage = .deviceWasReset }
-      control.completedAtStage = counters.completed.load(ordering: .relaxed)
+      control.completedAtStage = counters.completed
     }
     try resetIfOffered()
     counters.resets.addAlone(1)

@@ -97,6 +97,7 @@ public struct DMACompletion: Sendable {
     _ = producer.append([.null], layout: .pieces, bytes: 0, token: 0)
     let first = producer.submitted
     producer.seal(.statusUpdateOnCompletion)
+    counters.unowned.addAlone(1)
     try gate.withExclusive { _ throws(NetDmaError) in
       try startChain(at: first, upTo: first &+ 1)
       let alive = Deadline(after: .milliseconds(milliseconds)).poll {
@@ -104,7 +105,7 @@ public struct DMACompletion: Sendable {
         // The gate is held.
         guard let word = unsafe consumer.pointee.peek() else { return false }
         let slots = unsafe consumer.pointee.slotsDone(word)
-        _ = unsafe consumer.pointee.retire(slots)
+        unsafe consumer.pointee.drop(slots)
         return progress.isIdle
       }
       guard alive else {
@@ -174,7 +175,6 @@ public struct DMACompletion: Sendable {
   func finish(_ slots: UInt32) -> Int {
     // The caller may touch the reaping state.
     let operations = unsafe consumer.pointee.retire(slots)
-    counters.completed.addAlone(UInt64(operations))
     counters.foreignCompletions.store(unsafe consumer.pointee.foreignWords, ordering: .relaxed)
     return operations
   }

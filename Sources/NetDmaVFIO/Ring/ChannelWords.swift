@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import CNetDma
 public import Synchronization
 
 /// The words that a channel's lanes reach by pointer: where they are, who may be in them, and what they
@@ -22,22 +23,27 @@ public import Synchronization
   @usableFromInline var chainBase: UInt32 = 0
   /// The producer's own: the position of slot 0 in this lap of the ring.
   @usableFromInline var lapStart: UInt32 = 0
-  /// The producer's own: control flags of the newest descriptor.
-  @usableFromInline var newestControl: UInt32 = 0
   @usableFromInline let spanCount = Atomic<UInt32>(0)
   /// The producer's own: where its run of free slots ends, in eighths of a descriptor.
   @usableFromInline var runEnd = 0
-  // What the engine was told of, and how often.
+  /// The producer's own: the newest descriptor with control flags, as the position after it, and its
+  /// flags.
+  @usableFromInline var controlEnd: UInt32 = 0
+  @usableFromInline var control: UInt32 = 0
+  // What was submitted, and how often.
   @usableFromInline let doorbells = Atomic<UInt64>(0)
-  @usableFromInline let descriptors = Atomic<UInt64>(0)
   @usableFromInline let bytes = Atomic<UInt64>(0)
+  /// `lapStart` in 64 bits, for who counts descriptors.
+  let lap = Atomic<UInt64>(0)
 
   // The third: the reaper's; also of whoever holds the gate.
 
   @usableFromInline let retired = Atomic<UInt32>(0)
   @usableFromInline let attention = Atomic<UInt32>(0)
-  /// Operations that ended well.
-  @usableFromInline let completed = Atomic<UInt64>(0)
+  /// Slots that ended otherwise than each as an operation that ended well.
+  private let others = Atomic<UInt64>(0)
+  /// Odd while `retired` and `others` change together.
+  private let settling = Atomic<UInt32>(0)
   /// Whether somebody is in the reaper lane.
   let reaperBusy = Atomic<UInt32>(0)
 
@@ -45,6 +51,47 @@ public import Synchronization
     self.constants = constants
     // No batch is open: the newest began before what is submitted.
     begun = Atomic(UInt32.max)
+  }
+
+  /// `position`, one of the last or the next two billion, in 64 bits.
+  borrowing func extended(_ position: UInt32) -> UInt64 {
+    let lap = lap.load(ordering: .relaxed)
+    let ahead = Int32(bitPattern: position &- UInt32(truncatingIfNeeded: lap))
+    return lap &+ UInt64(bitPattern: Int64(ahead))
+  }
+
+  /// Operations that ended well; from any thread.
+  ///
+  /// Not counted on the hot path: they are the slots that ended, but for `others`.
+  borrowing func completedOperations() -> UInt64 {
+    while true {
+      let turn = settling.load(ordering: .acquiring)
+      let count =
+        extended(retired.load(ordering: .acquiring)) &- others.load(ordering: .acquiring)
+      if turn & 1 == 0, settling.load(ordering: .relaxed) == turn { return count }
+      // The reaper is between two stores.
+      netdma_yield()
+    }
+  }
+
+  /// Ends the next `slots` slots, which were `operations` that ended well and whatever else; by the
+  /// reaper.
+  borrowing func retire(_ slots: UInt32, operations: Int) {
+    let position = retired.load(ordering: .relaxed) &+ slots
+    let more = UInt64(slots) &- UInt64(operations)
+    if more == 0 { return retired.store(position, ordering: .releasing) }
+    let turn = settling.load(ordering: .relaxed)
+    settling.store(turn &+ 1, ordering: .relaxed)
+    // Release: nobody sees these two without the odd turn.
+    others.store(others.load(ordering: .relaxed) &+ more, ordering: .releasing)
+    retired.store(position, ordering: .releasing)
+    settling.store(turn &+ 2, ordering: .releasing)
+  }
+
+  /// The next lap of a ring of `capacity` slots.
+  mutating func beginLap(_ capacity: UInt32) {
+    lapStart &+= capacity
+    lap.addAlone(UInt64(capacity))
   }
 
   @inlinable @inline(__always)

@@ -86,12 +86,22 @@ package struct RingConsumer: ~Copyable {
   /// Whether operations of several slots are in the ring.
   var hasSpans: Bool { spanTail != progress.spanCount }
 
-  /// Ends `slots` slots and tells how many operations ended with them.
+  /// Ends `slots` slots and tells how many operations ended with them, all of them well.
   package mutating func retire(_ slots: UInt32) -> Int {
-    let operations =
-      spanTail == progress.spanCount ? Int(slots) : operationsEnding(in: slots)
-    progress.publishRetired(tail &+ slots)
+    let operations = countEnding(in: slots)
+    progress.retire(slots, operations: operations)
     return operations
+  }
+
+  /// Ends `slots` slots whose operations did not end well, or were nobody's.
+  package mutating func drop(_ slots: UInt32) {
+    _ = countEnding(in: slots)
+    progress.retire(slots, operations: 0)
+  }
+
+  /// How many operations end with the next `slots` slots; they are left behind.
+  private mutating func countEnding(in slots: UInt32) -> Int {
+    spanTail == progress.spanCount ? Int(slots) : operationsEnding(in: slots)
   }
 
   private mutating func operationsEnding(in slots: UInt32) -> Int {

@@ -69,6 +69,5 @@ public import Synchronization
   func retire(_ look: Look) {
     unsafe words.pointee.retired.store(
       look.tail &+ UInt32(truncatingIfNeeded: look.slots), ordering: .releasing)
-    unsafe words.pointee.completed.addAlone(look.slots)
   }
 }

@@ -30,6 +30,8 @@ public import Synchronization
     self.init(
       memory: memory, progress: progress, cursor: RingCursor(next: next, end: next, bytes: 0))
     unsafe words.pointee.lapStart = head & ~memory.mask
+    unsafe words.pointee.lap.store(UInt64(head & ~memory.mask), ordering: .relaxed)
+    unsafe words.pointee.controlEnd = head
     unsafe words.pointee.runEnd = next
     unsafe words.pointee.constants.completion = memory.completion
     unsafe words.pointee.constants.ring = memory.iova
@@ -76,7 +78,6 @@ public import Synchronization
         if unsafe cursor.next == words.pointee.runEnd { return false }
       }
       cursor.end = unsafe words.pointee.runEnd
-      unsafe words.pointee.newestControl = 0
       unsafe words.pointee.publishBegun()
     }
     let slot = cursor.next
@@ -88,10 +89,9 @@ public import Synchronization
     unsafe (tokens + slot).storeBytes(of: token, as: UInt64.self)
     cursor.bytes &+= size
     if control != 0 {
-      // Rare, and nothing at all where the caller gives no options: the next one looks again, and
-      // forgets it.
-      unsafe words.pointee.newestControl = control
-      cursor.end = cursor.next
+      // Rare, and nothing at all where the caller gives no options.
+      unsafe words.pointee.control = control
+      unsafe words.pointee.controlEnd = head
     }
     return true
   }
@@ -111,7 +111,9 @@ public import Synchronization
     }
     // Only when something is written there at once: `seal` finds the newest slot below `next`.
     let start = next == lapEnd ? 0 : next
-    if start != next { unsafe words.pointee.lapStart &+= capacity }
+    if start != next { unsafe words.pointee.beginLap(capacity) }
+    // Forgotten before its position comes again; what is written next is newer.
+    unsafe words.pointee.controlEnd = head
     unsafe words.pointee.runEnd = min(start + Int(free) * 8, lapEnd)
     return start
   }
@@ -153,14 +155,15 @@ public import Synchronization
     for words in slots {
       if slot == Int(memory.capacity) {
         slot = 0
-        unsafe producers.pointee.lapStart &+= memory.capacity
+        unsafe producers.pointee.beginLap(memory.capacity)
       }
       // As in the other `append`.
       unsafe words.store(to: memory.descriptors + slot)
       unsafe memory.tokens[slot] = token
-      unsafe producers.pointee.newestControl = UInt32(truncatingIfNeeded: words.word0 >> 32)
+      unsafe producers.pointee.control = UInt32(truncatingIfNeeded: words.word0 >> 32)
       slot += 1
     }
+    unsafe producers.pointee.controlEnd = head &+ UInt32(slots.count)
     unsafe producers.pointee.runEnd = slot * 8
     return slot * 8
   }
@@ -171,9 +174,12 @@ public import Synchronization
   /// flag for an interrupt-driven channel.
   @inlinable @inline(__always)
   package mutating func seal(_ report: UInt32, at head: UInt32) {
+    var control = report
+    if _slowPath(unsafe words.pointee.controlEnd == head) {
+      unsafe control |= words.pointee.control
+    }
     // Its control word, the second of the slot before `next`: the slot was written in this lap.
-    unsafe (descriptors + (cursor.next &* 8 &- 60)).storeBytes(
-      of: words.pointee.newestControl | report, as: UInt32.self)
+    unsafe (descriptors + (cursor.next &* 8 &- 60)).storeBytes(of: control, as: UInt32.self)
     unsafe words.pointee.bytes.store(cursor.bytes, ordering: .relaxed)
     unsafe words.pointee.submitted.store(head, ordering: .releasing)
     cursor.end = cursor.next

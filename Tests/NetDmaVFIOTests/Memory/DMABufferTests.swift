@@ -37,10 +37,10 @@ import Testing
       _ = buffer.iova
     }
     #expect(transport.mappings.count == 1)
-    progress.publishRetired(2)
+    progress.retire(2, operations: 2)
     space.sweep()
     #expect(transport.mappings.count == 1)
-    progress.publishRetired(3)
+    progress.retire(1, operations: 1)
     space.sweep()
     #expect(transport.mappings.isEmpty)
   }
@@ -52,7 +52,7 @@ import Testing
     let progress = ChannelProgress()
     space.attach(progress)
     progress.publishSubmitted(5)
-    progress.publishRetired(5)
+    progress.retire(5, operations: 5)
     do {
       let buffer = try space.allocate(byteCount: 4096)
       progress.publishBegun()
@@ -67,10 +67,10 @@ import Testing
     space.sweep()
     #expect(transport.mappings.count == 1)
     progress.publishSubmitted(9)
-    progress.publishRetired(6)
+    progress.retire(1, operations: 1)
     space.sweep()
     #expect(transport.mappings.count == 1)
-    progress.publishRetired(7)
+    progress.retire(1, operations: 1)
     space.sweep()
     #expect(transport.mappings.isEmpty)
   }

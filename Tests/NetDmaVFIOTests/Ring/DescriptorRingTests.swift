@@ -22,9 +22,9 @@ private final class TestRing {
     consumer = RingConsumer(memory: memory, progress: progress)
   }
 
-  func append(_ token: UInt64, size: UInt32 = 64) -> Bool {
+  func append(_ token: UInt64, size: UInt32 = 64, _ control: DmaControlFlags = []) -> Bool {
     producer.append(
-      size: UInt64(size), control: 0, addresses: [0x1000, 0x2000], token: token)
+      size: UInt64(size), control: control.rawValue, addresses: [0x1000, 0x2000], token: token)
   }
 
   func appendPieces(_ count: Int, token: UInt64) -> Bool {
@@ -83,6 +83,48 @@ private final class TestRing {
     #expect(ring.memory.descriptor(at: 2).transferSize == 100)
     #expect(ring.memory.descriptor(at: 2).sourceAddress == 0x1000)
     #expect(ring.memory.descriptor(at: 2).destinationAddress == 0x2000)
+  }
+
+  @Test func theReportLeavesTheFlagsOfItsDescriptorAloneInEachSlotAndLap() throws {
+    let ring = try TestRing(capacity: 8)
+    var generator = SystemRandomNumberGenerator()
+    for _ in 0..<5000 {
+      // The newest descriptor's flags alone matter to the report; those before it have none.
+      let flags = (0..<Int.random(in: 1...7, using: &generator)).map { _ in
+        Bool.random(using: &generator) ? DmaControlFlags.serializeTransfer : []
+      }
+      let first = ring.producer.head
+      for flag in flags {
+        if Int.random(in: 0..<4, using: &generator) == 0 {
+          let words = DescriptorWords(size: 16, control: flag, source: 0x1000, destination: 0x2000)
+          let fits = ring.producer.append([words], layout: .pieces, bytes: 16, token: 0)
+          #expect(fits)
+        } else {
+          #expect(ring.append(0, flag))
+        }
+      }
+      ring.submit()
+      for (index, flag) in flags.enumerated() {
+        let report: DmaControlFlags = index == flags.count - 1 ? .statusUpdateOnCompletion : []
+        let found = ring.memory.descriptor(at: first &+ UInt32(index)).controlFlags
+        #expect(found == flag.union(report))
+      }
+      ring.complete(before: ring.producer.head)
+      #expect(ring.reap().operations == flags.count)
+    }
+  }
+
+  @Test func aFullRingKeepsTheFlagsOfItsNewestDescriptorForTheReport() throws {
+    for flag in [DmaControlFlags.serializeTransfer, []] {
+      let ring = try TestRing(capacity: 8)
+      for token in 0..<6 as Range<UInt64> { #expect(ring.append(token, .serializeTransfer)) }
+      #expect(ring.append(6, flag))
+      #expect(!ring.append(7, .serializeTransfer))
+      #expect(!ring.append(7))
+      ring.submit()
+      #expect(
+        ring.memory.descriptor(at: 6).controlFlags == flag.union(.statusUpdateOnCompletion))
+    }
   }
 
   @Test func tokensComeBackInOrderOverManyLaps() throws {
