@@ -103,7 +103,7 @@ struct VerifyTests {
     let client = try busyClient(emulator)
     emulator.process.kill(SIGKILL)
     let result = try client.wait()
-    #expect(result.status == 69)
+    #expect(result.status == 69, "\(result.errors.suffix(1000))")
     #expect(result.errors.contains("error: The vfio-user server at \(emulator.socket) went away."))
   }
 }

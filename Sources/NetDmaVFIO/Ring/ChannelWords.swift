@@ -33,11 +33,11 @@ public import Synchronization
   // What was submitted, and how often.
   @usableFromInline let doorbells = Atomic<UInt64>(0)
   @usableFromInline let bytes = Atomic<UInt64>(0)
+
+  // The third: the reaper's, also of whoever holds the gate; and what the producer writes once a lap.
+
   /// `lapStart` in 64 bits, for who counts descriptors.
   let lap = Atomic<UInt64>(0)
-
-  // The third: the reaper's; also of whoever holds the gate.
-
   @usableFromInline let retired = Atomic<UInt32>(0)
   @usableFromInline let attention = Atomic<UInt32>(0)
   /// Slots that ended otherwise than each as an operation that ended well.
