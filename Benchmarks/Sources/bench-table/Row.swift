@@ -18,7 +18,7 @@ struct Row: Encodable, Sendable {
   let target: Double
   let unit: String
   let rule: Rule
-  /// How often it was measured; the last time counts.
+  /// How often it was measured; the best of each side counts.
   var attempts = 1
 
   /// Ours over the baseline; nothing over nothing is 1.
@@ -32,6 +32,21 @@ struct Row: Encodable, Sendable {
     case .oursAtLeast: ours >= target
     case .differenceAtMost: ours - baseline <= target
     }
+  }
+
+  /// This row and the same one, measured again: the best of each side.
+  ///
+  /// Noise makes either side worse, never better; so a disturbed baseline must not stand for a row
+  /// that was met.
+  func again(_ other: Row) -> Row {
+    let best: (Double, Double) -> Double =
+      switch rule {
+      case .ratioAtMost, .oursAtMost, .differenceAtMost: min
+      case .ratioAtLeast, .oursAtLeast: max
+      }
+    return Row(
+      name: name, ours: best(ours, other.ours), baseline: best(baseline, other.baseline),
+      target: target, unit: unit, rule: rule, attempts: other.attempts)
   }
 
   private enum Key: CodingKey {
