@@ -12,7 +12,8 @@ import Synchronization
 /// know what was written by now takes a `Mark`, which holds until that batch was submitted.
 @safe package final class ChannelProgress: @unchecked Sendable {
   // @unchecked: the pointer is constant and valid while this object lives. All words behind it are
-  // atomic but the producer's own and `chainBase`, which say who may touch them.
+  // atomic but the producer's own and `chainBase`, which say who may touch them, and `constants`,
+  // which are written before the channel has an owner and then read by the owner alone.
   let words: UnsafeMutablePointer<ChannelWords>
 
   package init() {

@@ -23,8 +23,8 @@ public struct NetDmaPollResult: Hashable, Sendable {
 /// word once. None of the three allocates, locks or counts references while nothing fails.
 /// Ending the value frees the channel: it waits for what is outstanding, then aborts it.
 @safe public struct NetDmaChannel: ~Copyable, @unchecked Sendable {
-  // @unchecked: what the pointers name is kept alive by `core`; the value has one owner, so moving it
-  // to another thread moves the right to use them.
+  // @unchecked: what the pointers name is kept alive by `core`, and `client` is this value's alone; the
+  // value has one owner, so moving it to another thread moves the right to use them.
 
   // The three calls of the hot path are compiled into their callers, so what they use is visible to
   // them: pointers, since a class would be reference-counted, and constants.
@@ -151,6 +151,7 @@ public struct NetDmaPollResult: Hashable, Sendable {
     return try client.poll(&cursor)
   }
 
+  /// The reaping end, by the producer's pointers.
   @inlinable @inline(__always)
   var poller: RingPoller { RingPoller(producer) }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-public import CNetDma
-public import Synchronization
+import CNetDma
+import Synchronization
 
 /// Lets control operations (reset, recovery, stop) exclude a channel's two fast lanes without
 /// making the lanes pay for it.
@@ -38,6 +38,7 @@ public import Synchronization
     needsFence = netdma_membarrier_register() != 0
     self.progress = progress
     unsafe words = progress.words
+    unsafe words.pointee.gate.phase.store(Phase.needsStart.rawValue, ordering: .releasing)
   }
 
   /// The phase now; it may change at once unless the caller is in a lane or holds the gate.
@@ -98,26 +99,4 @@ public import Synchronization
       return answer.result
     }
   }
-}
-
-/// The gate's part of `ChannelWords`.
-@safe @usableFromInline package struct GateWords: ~Copyable {
-  @usableFromInline let phase = Atomic<UInt32>(ChannelGate.Phase.needsStart.rawValue)
-  // A lane's word is written by that lane alone, read by control operations.
-  @usableFromInline let producerBusy = Atomic<UInt32>(0)
-
-  init() {}
-
-  /// Enters the producer lane where membarrier works, and tells the phase.
-  @inlinable @inline(__always)
-  borrowing func enterProducer() -> UInt32 {
-    producerBusy.store(1, ordering: .relaxed)
-    // Pairs with the barrier in `withExclusive`: the store of the busy word comes before the load of
-    // the phase, for the compiler here and for the CPU there.
-    netdma_compiler_barrier()
-    return phase.load(ordering: .acquiring)
-  }
-
-  @inlinable @inline(__always)
-  borrowing func leaveProducer() { producerBusy.store(0, ordering: .releasing) }
 }

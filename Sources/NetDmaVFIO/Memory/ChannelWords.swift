@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import CNetDma
+public import CNetDma
 public import Synchronization
 
 /// The words that a channel's lanes reach by pointer: where they are, who may be in them, and what they
@@ -125,6 +125,29 @@ public import Synchronization
     unsafe completion = memory.assumingMemoryBound(to: UInt64.self)
     unsafe doorbell = memory
   }
+}
+
+/// Who is in a channel's producer lane, and who may be: the part of `ChannelGate`.
+@safe @usableFromInline package struct GateWords: ~Copyable {
+  /// `ChannelGate.Phase`; before there is a gate, none.
+  @usableFromInline let phase = Atomic<UInt32>(.max)
+  // A lane's word is written by that lane alone, read by control operations.
+  @usableFromInline let producerBusy = Atomic<UInt32>(0)
+
+  init() {}
+
+  /// Enters the producer lane where membarrier works, and tells the phase.
+  @inlinable @inline(__always)
+  borrowing func enterProducer() -> UInt32 {
+    producerBusy.store(1, ordering: .relaxed)
+    // Pairs with the barrier in `withExclusive`: the store of the busy word comes before the load of
+    // the phase, for the compiler here and for the CPU there.
+    netdma_compiler_barrier()
+    return phase.load(ordering: .acquiring)
+  }
+
+  @inlinable @inline(__always)
+  borrowing func leaveProducer() { producerBusy.store(0, ordering: .releasing) }
 }
 
 extension Atomic where Value == UInt64 {
