@@ -34,6 +34,8 @@ package final class InstantTransport: DeviceTransport, @unchecked Sendable {
   private let doorbells: Doorbells
   private let file: CInt
   private let page: UnsafeMutableRawPointer
+  /// Where the driver mapped the registers, last.
+  private let driverPage = Mutex<UInt?>(nil)
   private let mappings = Mutex<[(iova: UInt64, size: UInt64, address: UInt)]>([])
   private let configuration = Mutex([UInt8](repeating: 0, count: 256))
   private let vectors = Mutex<[CInt]>([])
@@ -97,7 +99,7 @@ package final class InstantTransport: DeviceTransport, @unchecked Sendable {
   private func answer() -> Bool {
     for channel in 0..<channelCount {
       page.storeBytes(of: 0, toByteOffset: Self.window(channel) + 0x04, as: UInt8.self)
-      guard var device = device(of: channel), device.doorbell.pointee != 0 else { continue }
+      guard var device = device(of: channel, at: page), device.doorbell.pointee != 0 else { continue }
       instant_device_complete(&device)
     }
     return !isStopping.load(ordering: .sequentiallyConsistent)
@@ -109,21 +111,34 @@ package final class InstantTransport: DeviceTransport, @unchecked Sendable {
     let thread = responder.withLock { $0.take() }
     thread?.join()
     guard doorbells == .byMessage else { return }
-    for channel in 0..<channelCount { devices[channel] = device(of: channel) }
+    for channel in 0..<channelCount { devices[channel] = device(of: channel, at: page) }
     completesInline.store(true, ordering: .releasing)
   }
 
-  /// The engine's end of a channel that was started; nil before.
+  /// The engine's end of a channel that was started, for as long as the driver has the registers mapped;
+  /// nil before.
+  ///
+  /// It looks at the doorbell where the driver writes it. Through another mapping of the same page the
+  /// store could not be forwarded to the load: the CPU would wait until it is in the cache, in every
+  /// turn of the loop, which no floor does whose engine has the same pointer.
+  package func device(of channel: Int) -> instant_device? {
+    guard let address = driverPage.withLock({ $0 }),
+      let page = UnsafeMutableRawPointer(bitPattern: address)
+    else { return nil }
+    return device(of: channel, at: page)
+  }
+
+  /// The engine's end of a channel, with its doorbell in `page`.
   ///
   /// Right for rings of a power of two of slots whose completion word follows them, which is how
   /// the driver lays them out: the ring's size is the distance of the two addresses.
-  package func device(of channel: Int) -> instant_device? {
-    let window = page + Self.window(channel)
+  private func device(of channel: Int, at page: UnsafeMutableRawPointer) -> instant_device? {
+    let window = self.page + Self.window(channel)
     let chain = window.load(fromByteOffset: 0x10, as: UInt64.self)
     let completion = window.load(fromByteOffset: 0x18, as: UInt64.self)
     guard chain != 0, completion > chain, let word = translate(completion) else { return nil }
     return instant_device(
-      doorbell: (window + 0x06).assumingMemoryBound(to: UInt16.self),
+      doorbell: (page + Self.window(channel) + 0x06).assumingMemoryBound(to: UInt16.self),
       completion: word.assumingMemoryBound(to: UInt64.self), ring: chain,
       mask: UInt32((completion - chain) / 64 - 1))
   }
@@ -200,8 +215,11 @@ package final class InstantTransport: DeviceTransport, @unchecked Sendable {
 
   package func map(_ region: RegionIndex, range: Range<UInt64>) throws(VFIOError) -> MemoryMapping {
     do throws(SystemCallError) {
-      return try MemoryMapping(
+      let mapping = try MemoryMapping(
         fd: file, offset: range.lowerBound, count: range.count, subject: "registers")
+      let page = UInt(bitPattern: mapping.address) - UInt(range.lowerBound)
+      driverPage.withLock { $0 = page }
+      return mapping
     } catch {
       throw .system(device: name, error: error)
     }
