@@ -48,14 +48,15 @@ final class ChannelModel: Sendable {
   }
 
   /// Runs `body`, which software asked for, under the lock, with the registers as they are now;
-  /// publishes the epoch that results, and ends the engine's turn.
-  private func withState<R>(_ body: (inout ChannelState) -> R) -> R {
+  /// publishes the epoch that results, and ends the engine's turn unless the effect leaves it as it is.
+  @discardableResult
+  private func withState(_ body: (inout ChannelState) -> RegisterEffect) -> RegisterEffect {
     state.withLock { state in
       show(&state)
-      let result = body(&state)
+      let effect = body(&state)
       epoch.store(state.epoch, ordering: .releasing)
-      endTurn()
-      return result
+      if !effect.contains(.extends) { endTurn() }
+      return effect
     }
   }
 
@@ -112,7 +113,10 @@ final class ChannelModel: Sendable {
 
   /// Every register as after power-on; the engine gives up what it does.
   func resetFunction() {
-    withState { $0.resetFunction() }
+    withState { state in
+      state.resetFunction()
+      return .reset
+    }
     bell.ring()
   }
 
@@ -121,6 +125,7 @@ final class ChannelModel: Sendable {
     withState { state in
       if inUse { state.inUse = true }
       state.error |= error & ChannelErrorBit.all
+      return []
     }
   }
 

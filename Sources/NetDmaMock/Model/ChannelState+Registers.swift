@@ -13,6 +13,8 @@ struct RegisterEffect: OptionSet, Sendable {
   static let reset = RegisterEffect(rawValue: 8)
   /// The channel stopped and the completion word has to say so, if the channel was told to.
   static let reportHalt = RegisterEffect(rawValue: 16)
+  /// More descriptors became valid behind those that the engine is at, and that is all: its turn goes on.
+  static let extends = RegisterEffect(rawValue: 32)
 }
 
 /// What the registers depend on beside the channel itself.
@@ -100,6 +102,11 @@ extension ChannelState {
       }
       if lanes.touches(ModelChannelRegister.count, 2) {
         let new = lanes.merge(count, at: ModelChannelRegister.count, from: value)
+        if phase == .active, new &- counter >= count &- counter,
+          lanes.bits & ~ByteLanes(start: ModelChannelRegister.count, width: 2).bits == 0
+        {
+          effect.insert(.extends)
+        }
         if ring(new, now: context.now(), startDelay: context.configuration.timing.startDelay) {
           effect.insert(.wakeEngine)
         }

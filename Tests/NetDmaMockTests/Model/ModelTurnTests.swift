@@ -67,6 +67,27 @@ struct ModelTurnTests {
     #expect(bench.bytes(ModelBench.page(3), 64) == ModelBench.pattern(64, seed: 1))
   }
 
+  @Test("a count that grows while the engine copies is carried out; lowered again, so far and no further")
+  func grownAndLowered() throws {
+    let bench = try ModelBench()
+    bench.put(ModelBench.pattern(64 * 8), at: ModelBench.page(2))
+    for index in 0..<8 { bench.smallCopy(index, control: index < 3 ? 0 : 8) }
+    bench.bus.close(at: ModelBench.page(2) + 64)
+    bench.start()
+    bench.ring(3)
+    bench.waitForGate()
+    bench.ring(7)
+    bench.ring(5)
+    bench.bus.open()
+    bench.waitForState(State.idle)
+    #expect(bench.status() == ModelBench.slot(4) | State.idle)
+    #expect(bench.bytes(ModelBench.page(3), 64 * 5) == Array(ModelBench.pattern(64 * 8)[..<320]))
+    #expect(bench.bytes(ModelBench.page(3) + 320, 64).allSatisfy { $0 == 0 })
+    bench.ring(8)
+    bench.waitForState(State.idle)
+    #expect(bench.bytes(ModelBench.page(3), 64 * 8) == ModelBench.pattern(64 * 8))
+  }
+
   @Test("CHANSTS and CDAR name the descriptors that the engine is between, which asked for no word")
   func registers() throws {
     let bench = try ModelBench()
