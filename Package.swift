@@ -91,7 +91,7 @@ let package = Package(
     .executableTarget(
       name: "netdma-probe",
       dependencies: [
-        "NetDmaVFIO", "NetDmaMock", "NetDmaConformance",
+        "CNetDma", "NetDmaVFIO", "NetDmaMock", "NetDmaConformance",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Histogram", package: "hdrhistogram-swift"),
         .product(name: "Logging", package: "swift-log"),

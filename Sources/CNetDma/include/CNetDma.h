@@ -6,6 +6,7 @@
 #include "netdma_event.h"
 #include "netdma_memory.h"
 #include "netdma_mmio.h"
+#include "netdma_output.h"
 #include "netdma_socket.h"
 #include "netdma_thread.h"
 #include "netdma_vfio.h"

@@ -73,7 +73,8 @@ static inline int netdma_unix_address(const char *_Nonnull path, struct sockaddr
   size_t n = strlen(path);
   memset(address, 0, sizeof *address);
   address->sun_family = AF_UNIX;
-  if (n == 0 || n >= sizeof address->sun_path) { errno = ENAMETOOLONG; return -1; }
+  if (n == 0) { errno = ENOENT; return -1; }
+  if (n >= sizeof address->sun_path) { errno = ENAMETOOLONG; return -1; }
   memcpy(address->sun_path, path, n + 1);
   return 0;
 }

@@ -9,21 +9,25 @@ import SystemPackage
 
 /// What can keep a server from starting.
 public enum VFIOUserServerError: DiagnosticError, Equatable {
-  /// Another server answers on the socket.
+  /// Another server's socket is there.
   case pathInUse(path: String)
+  /// There is a file, which is not touched.
+  case notASocket(path: String)
   /// A system call failed.
   case system(path: String, error: SystemCallError)
 
   /// What failed.
   public var what: String {
     switch self {
-    case .pathInUse(let path), .system(let path, _): "No server can be started at \(path)."
+    case .pathInUse(let path), .notASocket(let path), .system(let path, _):
+      "No server can be started at \(path)."
     }
   }
   /// The cause.
   public var why: String {
     switch self {
-    case .pathInUse: "Another server answers there."
+    case .pathInUse: "Another server's socket is there."
+    case .notASocket: "A file that is no socket is there."
     case .system(_, let error): "\(error)."
     }
   }
@@ -31,6 +35,7 @@ public enum VFIOUserServerError: DiagnosticError, Equatable {
   public var remedy: String {
     switch self {
     case .pathInUse: "Stop it, or choose another path."
+    case .notASocket: "Choose another path."
     case .system: "Choose a path of at most 107 bytes in a folder that this user may write to."
     }
   }
@@ -43,6 +48,8 @@ public enum VFIOUserServerError: DiagnosticError, Equatable {
 public final class VFIOUserServer: Sendable {
   /// The socket's path.
   public let path: String
+  // Before the doorman, who has the socket: removed while that is open.
+  private let file: SocketFile
   private let function: EmulatedFunction
   private let mapsDoorbells: Bool
   private let doorman: Doorman
@@ -81,9 +88,10 @@ public final class VFIOUserServer: Sendable {
     } catch {
       throw .system(path: path, error: error)
     }
-    try Self.removeStale(path)
+    let listener = try SocketFile.listen(at: path)
     do throws(SystemCallError) {
-      let doorman = try Doorman(path: path, listener: try Self.listen(path), logger: logger)
+      file = try SocketFile(at: path)
+      let doorman = try Doorman(path: path, listener: listener, logger: logger)
       self.doorman = doorman
       doormanThread = try PinnedThread(name: "netdma-doorman") { _ in doorman.run() }
     } catch {
@@ -94,42 +102,12 @@ public final class VFIOUserServer: Sendable {
   deinit {
     // The doorman's thread is joined next.
     doorman.stopEvent.signal()
-    // Harmless when it was never bound or is gone already.
-    _ = unsafe unlink(path)
   }
 
   /// The model, for faults and figures.
   public var model: IOATModel { function.model }
   /// Clients that were accepted so far.
   public var clientsServed: Int { served.load(ordering: .relaxed) }
-
-  private static func removeStale(_ path: String) throws(VFIOUserServerError) {
-    do throws(SystemCallError) {
-      _ = try VFIOUserSocket.connect(path: path)
-    } catch {
-      // Nobody listens on an existing socket: a server died and left it.
-      if error.errno == .connectionRefused { _ = unsafe unlink(path) }
-      // A full queue is a server's too, though one that does not answer.
-      if error.errno != .resourceTemporarilyUnavailable { return }
-    }
-    throw .pathInUse(path: path)
-  }
-
-  private static func listen(_ path: String) throws(SystemCallError) -> OwnedFileDescriptor {
-    let fd = OwnedFileDescriptor(
-      owning: try systemCall("socket", on: path) {
-        socket(AF_UNIX, CInt(SOCK_STREAM.rawValue) | CInt(SOCK_CLOEXEC.rawValue), 0)
-      })
-    let number = fd.rawValue
-    var address = sockaddr_un()
-    // The path is a NUL-terminated copy, and the address lives for the calls.
-    _ = try systemCall("bind", on: path) { unsafe netdma_unix_address(path, &address) }
-    // The mode of the socket before it exists: a moment's access would be access.
-    _ = try systemCall("fchmod", on: path) { fchmod(number, 0o600) }
-    _ = try systemCall("bind", on: path) { unsafe netdma_unix_bind(number, &address) }
-    _ = try systemCall("listen", on: path) { Glibc.listen(number, 8) }
-    return fd
-  }
 
   /// Serves clients on the calling thread until `stop()`.
   public func run() {
@@ -141,7 +119,7 @@ public final class VFIOUserServer: Sendable {
       if end == .stopped { break }
     }
     function.model.stop()
-    _ = unsafe unlink(path)
+    file.remove()
   }
 
   private func serve(_ socket: VFIOUserSocket, onEnd: () -> Void) -> VFIOUserSession.End {

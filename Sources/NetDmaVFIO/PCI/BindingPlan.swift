@@ -59,6 +59,6 @@ public struct BindingOptions: OptionSet, Hashable, Sendable {
   public init(rawValue: UInt8) { self.rawValue = rawValue }
   /// Take the other functions of the IOMMU group from their drivers too, or give them back.
   public static let wholeGroup = Self(rawValue: 1)
-  /// Take functions that are in use; unbind even when the former driver is not loaded.
+  /// Take functions that are in use, or no known engines; unbind even when the former driver is not loaded.
   public static let force = Self(rawValue: 2)
 }

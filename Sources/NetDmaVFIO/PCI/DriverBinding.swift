@@ -41,12 +41,13 @@ public struct DriverBinding: Sendable {
 
   /// What `bind` would do.
   ///
-  /// - Throws: `PCIError.noSuchDevice`, `.noIOMMUGroup`, `.driverNotLoaded`, `.groupShared`,
-  ///   `.inUse`.
+  /// - Throws: `PCIError.noSuchDevice`, `.notAnEngine`, `.noIOMMUGroup`, `.driverNotLoaded`,
+  ///   `.groupShared`, `.inUse`.
   public func planToBind(
     _ address: PCIAddress, options: BindingOptions = []
   ) throws(PCIError) -> BindingPlan {
     let node = try existing(address)
+    if !options.contains(.force) { try refuseOthers(node) }
     guard let group = node.iommuGroup else { throw .noIOMMUGroup(device: address.description) }
     guard files.exists("\(paths.sysfs)/bus/pci/drivers/\(VFIODrivers.pci)") else {
       throw .driverNotLoaded(device: address.description, driver: VFIODrivers.pci)
@@ -107,6 +108,17 @@ public struct DriverBinding: Sendable {
     let node = node(address)
     guard node.exists else { throw .noSuchDevice(device: address.description) }
     return node
+  }
+
+  /// A mistyped address takes a disk or a network card away.
+  private func refuseOthers(_ node: SysFSDevice) throws(PCIError) {
+    guard let (vendor, device) = node.vendorAndDevice,
+      IOATDeviceID(vendor: vendor, device: device) == nil
+    else { return }
+    let kind = node.classCode.map { ", class \(hexDigits($0, 4))" } ?? ""
+    throw .notAnEngine(
+      device: node.address.description,
+      identity: "\(hexDigits(vendor, 4)):\(hexDigits(device, 4))\(kind)")
   }
 
   private func refuseUsed(_ taken: [PCIAddress], for address: PCIAddress) throws(PCIError) {

@@ -12,6 +12,8 @@ public enum PCIError: DiagnosticError, Equatable {
   case noSuchDevice(device: String)
   /// The function went away while it was looked at or bound.
   case deviceVanished(device: String)
+  /// The function is none of the engines that this driver knows.
+  case notAnEngine(device: String, identity: String)
   /// The device has no IOMMU group, so vfio-pci would refuse it.
   case noIOMMUGroup(device: String)
   /// The driver is not loaded.
@@ -40,6 +42,7 @@ public enum PCIError: DiagnosticError, Equatable {
     case .enumerationFailed: "The PCI bus could not be read."
     case .noSuchDevice(let device): "There is no PCI device \(device)."
     case .deviceVanished(let device): "\(device) went away."
+    case .notAnEngine(let device, _): "\(device) was left with its driver."
     case .noIOMMUGroup(let device): "\(device) cannot be bound to vfio-pci."
     case .driverNotLoaded(let device, let driver):
       "\(device) cannot be bound to \(driver): the driver is not loaded."
@@ -66,6 +69,7 @@ public enum PCIError: DiagnosticError, Equatable {
     case .enumerationFailed(let reason): "libpci says: \(reason)."
     case .noSuchDevice: "sysfs has no entry for that address."
     case .deviceVanished: "It was removed, or lost its power, while it was being looked at."
+    case .notAnEngine(_, let identity): "It is \(identity), and no IOAT engine that is known."
     case .noIOMMUGroup:
       "It has no IOMMU group, so the IOMMU is off in firmware or in the kernel."
     case .driverNotLoaded(_, let driver): "/sys/bus/pci/drivers has no \(driver)."
@@ -90,6 +94,8 @@ public enum PCIError: DiagnosticError, Equatable {
     case .enumerationFailed: "Compare with: lspci -D"
     case .noSuchDevice: "List the devices with: netdma-probe list --all"
     case .deviceVanished: "Rescan with: echo 1 > /sys/bus/pci/rescan"
+    case .notAnEngine:
+      "List the engines with: netdma-probe list; with --force it is taken all the same."
     case .noIOMMUGroup: "Turn on VT-d in the firmware and boot with intel_iommu=on iommu=pt."
     case .driverNotLoaded(_, let driver): "Load it with: modprobe \(driver)"
     case .groupShared(let device, _, _):

@@ -15,7 +15,7 @@ extension VFIOError {
       .mappingCountExhausted(let device), .invalidMapping(let device, _, _, _),
       .unmapMismatch(let device, _, _, _), .iovaExhausted(let device, _),
       .invalidAccess(let device, _, _, _), .deviceGone(let device), .system(let device, _),
-      .noServer(let device, _), .serverBusy(let device), .refused(let device, _, _),
+      .noServer(let device, _), .socketDenied(let device), .serverBusy(let device), .refused(let device, _, _),
       .protocolViolation(let device, _, _), .timedOut(let device, _, _),
       .disconnected(let device):
       device
@@ -55,6 +55,7 @@ extension VFIOError {
     case .deviceGone: "\(device) does not answer any more."
     case .system(_, let error): "\(error.call) failed on \(error.subject) for \(device)."
     case .noServer: "No vfio-user server answers at \(device)."
+    case .socketDenied: "The socket \(device) may not be opened by this user."
     case .serverBusy: "The vfio-user server at \(device) is busy."
     case .refused(_, let command, _): "The server at \(device) refused \(command)."
     case .protocolViolation(_, let command, _):
@@ -99,7 +100,9 @@ extension VFIOError {
       "It was written as \(hex(wanted)) and reads \(hex(found))."
     case .deviceGone: "Its registers read all-ones, as after removal, power-off or a fatal error."
     case .system(_, let error): "\(error)."
-    case .noServer(_, let error): "\(error)."
+    case .noServer(_, let error):
+      error.errno == .notSocket ? "What is there is no socket." : "\(error)."
+    case .socketDenied: "It, or a folder on the way to it, belongs to another user."
     case .serverBusy: "It serves another client, and takes one at a time."
     case .refused(_, _, let errno): "It answered: \(errno) (errno \(errno.rawValue))."
     case .protocolViolation(_, _, let detail): detail
@@ -116,9 +119,7 @@ extension VFIOError {
       "Turn on VT-d in the firmware, boot with intel_iommu=on iommu=pt, and look at: netdma-probe list"
     case .vfioMissing(_, let error): KernelRemedy.missing(error)
     case .notBoundToVFIO:
-      "Bind it with: echo vfio-pci > /sys/bus/pci/devices/\(device)/driver_override; "
-        + "echo \(device) > /sys/bus/pci/devices/\(device)/driver/unbind; "
-        + "echo \(device) > /sys/bus/pci/drivers_probe"
+      "Bind it with: sudo netdma-probe bind \(device)"
     case .groupNotViable(_, let group, _):
       "Bind or unbind every function listed in /sys/kernel/iommu_groups/\(group)/devices."
     case .busy(_, let path): "Find and stop the process with: fuser -v \(path)"
@@ -141,8 +142,11 @@ extension VFIOError {
     case .configurationRefused: "Look at dmesg; the host or firmware may forbid the setting."
     case .deviceGone: "Look at dmesg, then rebind or rescan the device."
     case .system(_, let error): KernelRemedy.system(error)
-    case .noServer:
-      "Start one with: netdma-probe emulate --socket \(device)"
+    case .noServer(_, let error):
+      error.errno == .notSocket
+        ? "Name the socket of a server."
+        : "Start one with: netdma-probe emulate --socket \(device)"
+    case .socketDenied: "Run this as the user who started the server, or start the server as this user."
     case .serverBusy:
       "End the other client, or start another server: netdma-probe emulate --socket PATH"
     case .refused: "Look at the server's log."

@@ -64,6 +64,8 @@ public enum VFIOError: DiagnosticError, Equatable {
 
   /// No server listens on the socket.
   case noServer(device: String, error: SystemCallError)
+  /// This user may not open the server's socket.
+  case socketDenied(device: String)
   /// The server serves another client and turned this one away.
   case serverBusy(device: String)
   /// The server answered a command with an errno.

@@ -41,7 +41,7 @@ public final class VFIOUserClient: DeviceTransport {
   ///   - path: The socket, at most 107 bytes.
   ///   - timeout: For reaching the server, and for each of the questions asked here.
   ///   - logger: Hears of each step at level debug.
-  /// - Throws: `VFIOError.noServer`, `.serverBusy`, `.permissionDenied`, `.protocolViolation`,
+  /// - Throws: `VFIOError.noServer`, `.serverBusy`, `.socketDenied`, `.protocolViolation`,
   ///   `.refused`, `.timedOut`, `.disconnected`.
   public static func connect(
     path: String, timeout: Duration = .seconds(5), logger: Logger
@@ -51,7 +51,7 @@ public final class VFIOUserClient: DeviceTransport {
     do throws(SystemCallError) {
       socket = try VFIOUserSocket.connect(path: path, timeout: timeout)
     } catch {
-      if error.errno == .permissionDenied { throw .permissionDenied(device: path, path: path) }
+      if error.errno == .permissionDenied { throw .socketDenied(device: path) }
       throw .noServer(device: path, error: error)
     }
     return try VFIOUserClient(

@@ -80,11 +80,19 @@ package final class VFIOUserSocket: Sendable {
       } catch {
         // The queue is full; nothing tells when it is not.
         guard error.errno == .resourceTemporarilyUnavailable, !deadline.hasPassed else {
-          throw error
+          // The kernel says the same of a file that is no socket as of a socket that nobody listens to.
+          guard error.errno == .connectionRefused, !isSocket(path) else { throw error }
+          throw SystemCallError(call: error.call, subject: path, errno: .notSocket)
         }
         _ = usleep(2000)
       }
     }
+  }
+
+  private static func isSocket(_ path: String) -> Bool {
+    var status = stat()
+    // The structure lives for the call.
+    return unsafe stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFSOCK
   }
 
   // MARK: - Sending

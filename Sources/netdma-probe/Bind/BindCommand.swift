@@ -11,8 +11,8 @@ struct BindCommand: ParsableCommand {
     abstract: "Bind a DMA engine to vfio-pci, so that programs can use it.",
     discussion: """
       Takes the one function from its driver, by driver_override, and remembers the driver for \
-      unbind. A function that somebody uses (a DMA client, a mounted disk, a network interface \
-      that is up) is refused. When a step fails, what was done before it is undone. Binding again \
+      unbind. A function that is no engine, or that somebody uses (a DMA client, a mounted disk, a \
+      network interface that is up), is refused. When a step fails, what was done before it is undone. Binding again \
       does nothing. It lasts until the machine boots again.
 
       VFIO hands out whole IOMMU groups: with --group-ok the other functions of the group leave \
@@ -40,7 +40,7 @@ struct BindCommand: ParsableCommand {
   @Flag(name: .customLong("dry-run"), help: "Show what would be done, and do nothing.")
   var isDryRun = false
 
-  @Flag(help: "Take functions that are in use. What uses them breaks.")
+  @Flag(help: "Take functions that are in use, or no engines. What uses them breaks.")
   var force = false
 
   @Flag(help: "Print one JSON object.")

@@ -83,14 +83,21 @@ struct ConformanceSummary: Encodable {
   let passed: Int
   let failed: Int
   let notApplicable: Int
+  /// A signal ended it before all rules were checked.
+  let interrupted: Bool
   let ok: Bool
 
   enum CodingKeys: String, CodingKey {
     case schema, command, transport, device, cbVersion, channels, capabilities, rules, passed,
-      failed, notApplicable, ok
+      failed, notApplicable, interrupted, ok
   }
 
-  init(_ transport: any DeviceTransport, _ report: ConformanceReport) {
+  // Not for JSON.
+  private let wanted: Int
+
+  /// Of a test that was to check `wanted` rules.
+  init(_ transport: any DeviceTransport, _ report: ConformanceReport, wanted: Int) {
+    self.wanted = wanted
     self.transport = transport.kind.rawValue
     device = transport.name
     cbVersion = report.version
@@ -100,7 +107,8 @@ struct ConformanceSummary: Encodable {
     passed = report.passed
     failed = report.violations.count
     notApplicable = report.notApplicable
-    ok = report.violations.isEmpty
+    interrupted = report.results.count < wanted
+    ok = report.violations.isEmpty && !interrupted
   }
 
   func printText() {
@@ -109,6 +117,7 @@ struct ConformanceSummary: Encodable {
       \(device) (\(transport)), CB \(cbVersion), \(channels) channel\(channels == 1 ? "" : "s"): \
       \(passed) rules kept, \(failed) broken, \(notApplicable) not applicable
       """)
+    if interrupted { print("stopped: \(wanted - rules.count) of \(wanted) rules were not checked") }
   }
 }
 

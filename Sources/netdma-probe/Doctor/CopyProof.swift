@@ -24,7 +24,8 @@ struct CopyProof: Encodable, Equatable {
     let summary = try namingDeviceLoss(of: transport) {
       try CopyVerifier(engine: engine, plan: plan).run(isStopped: { false }, progress: { _ in })
     }
-    let report = VerifyReport(engine: engine, plan: plan, summary: summary)
+    let report = VerifyReport(
+      engine: engine, plan: plan, summary: summary, interrupted: false)
     try engine.close()
     if let failure = report.failure { throw failure }
     return CopyProof(

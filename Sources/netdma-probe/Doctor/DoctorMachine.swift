@@ -73,6 +73,12 @@ struct DoctorMachine {
 
   // MARK: - Commands
 
+  /// In front of what is to be done outside of a container.
+  var onHost: String { container == nil ? "" : "(host) " }
+
+  /// A command line for root on the host.
+  func asHostRoot(_ command: String) -> String { onHost + asRoot(command) }
+
   /// A command line for root.
   func asRoot(_ command: String) -> String { process.isRoot ? command : "sudo " + command }
 
@@ -96,23 +102,23 @@ struct DoctorMachine {
   /// How this machine's kernel command line gets `options`.
   func addingToKernelCommandLine(_ options: String) -> [String] {
     if exists("/usr/sbin/grubby") || exists("/sbin/grubby") {
-      return [asRoot("grubby --update-kernel=ALL --args=\"\(options)\""), asRoot("reboot")]
+      return [asHostRoot("grubby --update-kernel=ALL --args=\"\(options)\""), asHostRoot("reboot")]
     }
     if exists("/etc/default/grub") {
       let update =
         exists("/usr/sbin/update-grub")
         ? "update-grub" : "grub2-mkconfig -o /boot/grub2/grub.cfg"
       return [
-        asRoot("sed -i 's/^GRUB_CMDLINE_LINUX=\"/&\(options) /' /etc/default/grub"),
-        asRoot(update), asRoot("reboot"),
+        asHostRoot("sed -i 's/^GRUB_CMDLINE_LINUX=\"/&\(options) /' /etc/default/grub"),
+        asHostRoot(update), asHostRoot("reboot"),
       ]
     }
     if exists("/etc/kernel/cmdline") {
       return [
-        asRoot("sed -i '1s/$/ \(options)/' /etc/kernel/cmdline"),
-        asRoot("kernel-install add-all"), asRoot("reboot"),
+        asHostRoot("sed -i '1s/$/ \(options)/' /etc/kernel/cmdline"),
+        asHostRoot("kernel-install add-all"), asHostRoot("reboot"),
       ]
     }
-    return ["(boot loader) add to the kernel's command line: \(options)", asRoot("reboot")]
+    return ["(boot loader) add to the kernel's command line: \(options)", asHostRoot("reboot")]
   }
 }

@@ -131,12 +131,11 @@ struct MachineChecks {
       missing.append("vfio_iommu_type1")
     }
     guard missing.isEmpty else {
-      let onHost = machine.container == nil ? "" : "(host) "
       return result(
         "vfio-modules", title, .failed, "not loaded: \(missing.joined(separator: ", "))",
-        fix: missing.map { onHost + machine.asRoot("modprobe \($0)") }
+        fix: missing.map { machine.asHostRoot("modprobe \($0)") }
           + missing.map {
-            onHost + machine.writing($0, to: "/etc/modules-load.d/vfio.conf", appending: true)
+            machine.onHost + machine.writing($0, to: "/etc/modules-load.d/vfio.conf", appending: true)
           })
     }
     return result("vfio-modules", title, .ok, "loaded")
@@ -237,7 +236,7 @@ struct MachineChecks {
     guard !sizes.isEmpty else {
       return result(
         "hugepages", title, .unknown, "none; copies work without, large buffers are faster with",
-        fix: [machine.asRoot("sysctl -w vm.nr_hugepages=64")])
+        fix: [machine.asHostRoot("sysctl -w vm.nr_hugepages=64")])
     }
     let words = sizes.map { "\($0.free) of \($0.total) free (\($0.name))" }
     return result("hugepages", title, .ok, words.joined(separator: ", "))

@@ -122,17 +122,16 @@ struct ShowReport: Encodable {
   private static func registers(
     of function: PCIDevice, _ host: HostOptions, logger: Logger, withConfiguration: Bool
   ) -> Result<RegisterReadout, Unavailable> {
+    // Nothing is to be learned from the registers of another device by binding it.
+    let remedy =
+      IOATDeviceID(function.identity) == nil
+      ? nil : "Bind it to vfio-pci with: netdma-probe bind \(function.address)"
     if let driver = function.driver, !VFIODrivers.isVFIO(driver) {
       return .failure(
-        Unavailable(
-          reason: "The kernel driver \(driver) owns them.",
-          remedy: "Bind it to vfio-pci with: netdma-probe bind \(function.address)"))
+        Unavailable(reason: "The kernel driver \(driver) owns them.", remedy: remedy))
     }
     guard function.driver != nil else {
-      return .failure(
-        Unavailable(
-          reason: "No driver is bound to the function.",
-          remedy: "Bind it to vfio-pci with: netdma-probe bind \(function.address)"))
+      return .failure(Unavailable(reason: "No driver is bound to the function.", remedy: remedy))
     }
     guard !host.isStandIn else {
       return .failure(Unavailable(reason: "A directory stands in for the machine.", remedy: nil))

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import ArgumentParser
+import CNetDma
 import Glibc
 import NetDmaMock
 import NetDmaVFIO
@@ -34,9 +35,12 @@ enum ExitStatus {
     case is ChannelCountError: noDevice
     case BenchError.depthBeyondRing: .validationFailure
     case BenchError.noInterrupt, BenchError.noFill: noDevice
+    case VerifyError.noInterrupt: noDevice
     case BindError.noSuchUser: noUser
     case BindError.noNode: noDevice
     case BindError.nodeNotGiven(_, _, let error): code(system: error)
+    case VFIOUserServerError.pathInUse: noDevice
+    case VFIOUserServerError.notASocket: cannotCreate
     case VFIOUserServerError.system(_, let error): code(system: error)
     default: .failure
     }
@@ -57,7 +61,7 @@ enum ExitStatus {
     switch error {
     case .permissionDenied: notPermitted
     case .system(_, let error): code(system: error)
-    case .noPCIBus, .noSuchDevice, .deviceVanished, .noIOMMUGroup, .driverNotLoaded, .groupShared,
+    case .noPCIBus, .noSuchDevice, .notAnEngine, .deviceVanished, .noIOMMUGroup, .driverNotLoaded, .groupShared,
       .inUse:
       noDevice
     default: .failure
@@ -66,11 +70,11 @@ enum ExitStatus {
 
   private static func code(vfio error: VFIOError) -> ExitCode {
     switch error {
-    case .permissionDenied, .lockedMemoryLimit: notPermitted
+    case .permissionDenied, .socketDenied, .lockedMemoryLimit: notPermitted
     case .system(_, let error): code(system: error)
     case .noSuchDevice, .noIOMMUGroup, .vfioMissing, .notBoundToVFIO, .groupNotViable, .busy,
-      .unsupportedKernel, .noIOMMUMode, .noServer, .serverBusy, .disconnected,
-      .deviceGone:
+      .unsupportedKernel, .noIOMMUMode, .noServer, .serverBusy, .timedOut, .protocolViolation,
+      .disconnected, .deviceGone:
       noDevice
     default: .failure
     }
@@ -80,7 +84,12 @@ enum ExitStatus {
 /// Runs a command's body; an error that ends it is said in its own sentences on standard error.
 func reportingErrors(_ body: () throws -> Void) throws {
   do {
-    try body()
+    do {
+      try body()
+    } catch let status as ExitCode {
+      try finishOutput()
+      throw status
+    }
     try finishOutput()
   } catch let error as any DiagnosticError {
     // What was printed comes before what went wrong.
@@ -106,14 +115,26 @@ private func printError(_ message: String) {
 /// A reader that went away (a closed pipe) has what it wanted.
 private func finishOutput() throws(OutputError) {
   // A null stream means all of them.
-  guard fflush(nil) != 0 else { return }
-  let errno = Errno(rawValue: Glibc.errno)
-  if errno != .brokenPipe { throw OutputError.notWritten(errno) }
+  if fflush(nil) != 0 {
+    let errno = Errno(rawValue: Glibc.errno)
+    if errno != .brokenPipe { throw OutputError.notWritten(errno) }
+  } else if netdma_output_failed() != 0, !readerIsGone {
+    // Long texts are written past the stream's buffer, when they are printed; the stream remembers that
+    // it failed, and not why.
+    throw OutputError.notWritten(nil)
+  }
+}
+
+/// Whether standard output is a pipe that nobody reads any more.
+private var readerIsGone: Bool {
+  var output = pollfd(fd: STDOUT_FILENO, events: 0, revents: 0)
+  // One structure, which lives for the call.
+  return unsafe poll(&output, 1, 0) > 0 && output.revents & Int16(POLLERR) != 0
 }
 
 /// What was found out but could not be told.
 enum OutputError: DiagnosticError {
-  case notWritten(Errno)
+  case notWritten(Errno?)
   case fileNotWritten(path: String, Errno)
   case notOpened(path: String, Errno)
 
@@ -126,12 +147,14 @@ enum OutputError: DiagnosticError {
   }
   var why: String {
     switch self {
-    case .notWritten(let errno), .fileNotWritten(_, let errno): "The write failed: \(errno)."
+    case .notWritten(nil): "A write failed."
+    case .notWritten(let errno?), .fileNotWritten(_, let errno): "The write failed: \(errno)."
     case .notOpened(_, let errno): "The system says: \(errno)."
     }
   }
   var remedy: String {
     switch self {
+    case .notWritten(.badFileDescriptor): "Run the command again with its output open."
     case .notWritten, .fileNotWritten: "Make room there, then run the command again."
     case .notOpened: "Name a file in a directory that exists and that you may write to."
     }

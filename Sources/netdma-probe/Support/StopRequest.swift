@@ -4,8 +4,11 @@ import Glibc
 import NetDmaVFIO
 import Synchronization
 
-/// SIGINT and SIGTERM as a question that a command asks: it ends in order, and a second signal ends
-/// it at once.
+/// SIGINT and SIGTERM as a question that a command asks: it ends in order, and a signal a second later
+/// ends it at once.
+///
+/// Not one that comes earlier: who wants a program to end often says so twice, as timeout(1) does, which
+/// signals the program and then its process group.
 ///
 /// Make it before other threads are started: they inherit that the signals are blocked, so that the
 /// one thread here gets them.
@@ -15,6 +18,8 @@ final class StopRequest: Sendable {
     let arrived = Signal()
   }
   private let flag = Flag()
+  /// Nanoseconds within which signals count as one.
+  private static let patience: UInt64 = 1_000_000_000
 
   /// Starts to listen, until the process ends.
   init() throws(SystemCallError) {
@@ -29,11 +34,15 @@ final class StopRequest: Sendable {
       var received: CInt = 0
       var set = signals
       // sigwait reads the set and writes one integer, both of which live here.
+      var first: UInt64 = 0
       while unsafe sigwait(&set, &received) == 0 {
-        if flag.isRaised.exchange(true, ordering: .sequentiallyConsistent) {
+        let now = Deadline.now()
+        if !flag.isRaised.exchange(true, ordering: .sequentiallyConsistent) {
+          first = now
+          flag.arrived.set()
+        } else if now - first > Self.patience {
           _exit(128 + received)
         }
-        flag.arrived.set()
       }
     }
     listener.detach()

@@ -94,11 +94,13 @@ struct VerifyCommand: ParsableCommand {
         return try CopyVerifier(engine: engine, plan: plan).run(
           isStopped: { stop.isRequested }, progress: { meter.update($0) })
       }
-      let report = VerifyReport(engine: engine, plan: plan, summary: summary)
+      let report = VerifyReport(
+        engine: engine, plan: plan, summary: summary,
+        interrupted: stop.isRequested && summary.copies + summary.faultsReported < count)
       try engine.close()
       if json { try report.printJSON() } else { report.printText() }
       if let failure = report.failure { throw failure }
-      if stop.isRequested { throw ExitCode(130) }
+      if report.interrupted { throw ExitCode(130) }
     }
   }
 

@@ -34,6 +34,8 @@ struct VerifyReport: Encodable {
   let resets: UInt64
   let seconds: Double
   let notes: [String]
+  /// A signal ended it before all copies were made.
+  let interrupted: Bool
   let ok: Bool
 
   enum CodingKeys: String, CodingKey {
@@ -41,10 +43,16 @@ struct VerifyReport: Encodable {
       bytes,
       mismatches, guardViolations, failed, faultsInjected, faultsReported, interrupts, isrCalls,
       dpcCalls, spuriousInterrupts, lateInterrupts, mergedInterrupts, lostInterrupts,
-      lostCompletions, descriptors, doorbells, resets, seconds, notes, ok
+      lostCompletions, descriptors, doorbells, resets, seconds, notes, interrupted, ok
   }
 
-  init(engine: DMAEngine, plan: CopyVerifier.Plan, summary: CopyVerifier.Summary) {
+  // Not for JSON.
+  private let wanted: Int
+  private let isClean: Bool
+
+  init(
+    engine: DMAEngine, plan: CopyVerifier.Plan, summary: CopyVerifier.Summary, interrupted: Bool
+  ) {
     transport = engine.device.transport.kind.rawValue
     device = engine.device.name
     cbVersion = engine.device.version.description
@@ -72,12 +80,19 @@ struct VerifyReport: Encodable {
     resets = summary.statistics.resets
     seconds = summary.seconds
     notes = summary.notes
-    let interrupted = plan.polls || summary.statistics.isrCalls > 0
-    ok = summary.isClean && interrupted && summary.copies > 0
+    self.interrupted = interrupted
+    wanted = plan.count
+    isClean = summary.isClean
+    let wasInterrupted = plan.polls || summary.statistics.isrCalls > 0
+    ok =
+      summary.isClean && wasInterrupted && !interrupted
+      && summary.copies + summary.faultsReported > 0
   }
 
-  /// Why the exit status is not 0, nil when it is.
-  var failure: VerifyFailure? { ok ? nil : VerifyFailure(report: self) }
+  /// What is wrong with what was done, nil when nothing.
+  var failure: VerifyFailure? {
+    ok || interrupted && isClean ? nil : VerifyFailure(report: self)
+  }
 
   func printJSON() throws { try JSONOutput.print(self) }
 
@@ -86,22 +101,34 @@ struct VerifyReport: Encodable {
       """
       device:      \(device) (\(transport)), CB \(cbVersion), \(channels) \
       channel\(channels == 1 ? "" : "s")
-      copies:      \(copies) of \(bytes) bytes in \(tenths(seconds)) s, seed \(seed)
+      copies:      \(copies), \(bytes) bytes in \(tenths(seconds)) s, seed \(seed)
       mismatches:  \(mismatches)
       guards hit:  \(guardViolations)
       failed:      \(failed)\(faultsInjected > 0 ? faults : "")
-      completion:  \(mode)\(kind), \(interrupts) interrupts, \(isrCalls) ISR calls, \
-      \(dpcCalls) DPC calls
-      descriptors: \(descriptors) with \(doorbells) doorbells
+      completion:  \(mode)\(kind), \(counted(interrupts, "interrupt")), \
+      \(counted(isrCalls, "ISR call")), \(counted(dpcCalls, "DPC call"))
+      descriptors: \(descriptors) with \(counted(doorbells, "doorbell"))
       """)
     for note in notes { print("note:        \(note)") }
-    print(ok ? "verified: every byte matched" : "NOT verified")
+    print(verdict)
+  }
+
+  private var verdict: String {
+    if failure != nil { return "NOT verified" }
+    return interrupted
+      ? "stopped after \(copies + faultsReported) of \(wanted) copies, of which every byte matched"
+      : "verified: every byte matched"
+  }
+
+  private func counted(_ number: UInt64, _ noun: String) -> String {
+    "\(number) \(noun)\(number == 1 ? "" : "s")"
   }
 
   private var kind: String { interruptKind.map { " (\($0))" } ?? "" }
 
   private var faults: String {
-    " besides \(faultsReported) of \(faultsInjected) that had to, \(resets) channel resets"
+    " besides \(faultsReported) of \(faultsInjected) that had to, "
+      + counted(resets, "channel reset")
   }
 
   private func tenths(_ value: Double) -> String {
