@@ -125,7 +125,8 @@ public final class DMAEngine: Sendable {
 
   /// Every channel's registers in words, for messages.
   public func describeChannels() -> String {
-    (0..<device.channelCount).map { index in
+    guard ioat.hasPower else { return "the function is powered down" }
+    return (0..<device.channelCount).map { index in
       do throws(IOATError) {
         return "channel \(index): \(try device.channel(index).snapshot())"
       } catch {

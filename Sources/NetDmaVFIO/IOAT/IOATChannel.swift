@@ -90,6 +90,8 @@ public struct IOATChannel: Sendable {
   /// `completion` is a multiple of 8; the engine writes its 64-bit status there.
   public func configure(completion: UInt64, control: ChannelControl) throws(IOATError) {
     try write16(IOATChannelRegister.chanctrl, 0)
+    // A channel reset leaves the mask of a former owner, who may not have wanted to hear of everything.
+    try write32(IOATChannelRegister.chanerrmask, 0)
     try write64(IOATChannelRegister.chancmp, completion)
     try write16(IOATChannelRegister.chanctrl, control.rawValue)
     let kept = try snapshot()
@@ -110,6 +112,7 @@ public struct IOATChannel: Sendable {
   public func loadChain(_ address: UInt64) throws(IOATError) {
     try write64(IOATChannelRegister.chainaddr, address)
     let errors = try errors()
+    if errors.rawValue == .max { throw .transport(.deviceGone(device: device.name)) }
     if !errors.isEmpty {
       throw .resetFailed(device: device.name, channel: index, snapshot: try snapshot())
     }
@@ -129,18 +132,27 @@ public struct IOATChannel: Sendable {
 
   /// Stops an ACTIVE or IDLE channel after the descriptor in progress.
   ///
-  /// In ARMED and HALTED the command has no useful effect and is not given.
+  /// In ARMED and HALTED the command has no useful effect and is not given; an engine that is ARMED
+  /// because it has not begun yet with descriptors that it was told of is waited for.
   public func suspend() throws(IOATError) {
+    if try status().state == .armed, try snapshot().count != 0 {
+      let begun = try Deadline(after: .milliseconds(Self.suspendMilliseconds)).poll {
+        () throws(IOATError) in try status().state != .armed
+      }
+      if !begun { throw try timedOut(waitingFor: "ACTIVE") }
+    }
     guard try isMoving() else { return }
     try command(.suspend)
     let stopped = try Deadline(after: .milliseconds(Self.suspendMilliseconds)).poll {
       () throws(IOATError) in try !isMoving()
     }
-    if !stopped {
-      throw .timedOut(
-        device: device.name, channel: index, waitingFor: "SUSPENDED",
-        milliseconds: Self.suspendMilliseconds, snapshot: try snapshot())
-    }
+    if !stopped { throw try timedOut(waitingFor: "SUSPENDED") }
+  }
+
+  private func timedOut(waitingFor state: String) throws(IOATError) -> IOATError {
+    .timedOut(
+      device: device.name, channel: index, waitingFor: state,
+      milliseconds: Self.suspendMilliseconds, snapshot: try snapshot())
   }
 
   /// Acknowledges every error bit that is set, in CHANERR and in CHANERR_INT.
@@ -187,6 +199,12 @@ public struct IOATChannel: Sendable {
 
   private func write16(_ offset: UInt64, _ value: UInt16) throws(IOATError) {
     do throws(VFIOError) { try registers.write16(window + offset, value) } catch {
+      throw .transport(error)
+    }
+  }
+
+  private func write32(_ offset: UInt64, _ value: UInt32) throws(IOATError) {
+    do throws(VFIOError) { try registers.write32(window + offset, value) } catch {
       throw .transport(error)
     }
   }

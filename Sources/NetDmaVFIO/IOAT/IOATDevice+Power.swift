@@ -25,7 +25,9 @@ extension IOATDevice {
       let before = try configuration.read16(at: register)
       try configuration.write16(before & ~3 | state.rawValue, at: register)
       // The function may take this long to change (PCI power management 1.2, 5.6.1).
-      usleep(10_000)
+      let end = Deadline.now() &+ 10_000_000
+      // A signal cuts a sleep short.
+      while Deadline.now() < end { usleep(1_000) }
       let found = try configuration.read16(at: register)
       guard found & 3 == state.rawValue else {
         throw VFIOError.configurationRefused(

@@ -44,22 +44,28 @@ public final class IOATDevice: Sendable {
     self.transport = transport
     self.logger = logger
     name = transport.name
+    let configuration = PCIConfiguration(transport)
+    let classCode: UInt16
+    do throws(VFIOError) {
+      vendorID = try configuration.read16(at: 0x00)
+      deviceID = try configuration.read16(at: 0x02)
+      classCode = try configuration.read16(at: 0x0a)
+    } catch { throw .transport(error) }
+    if vendorID == .max { throw .transport(.deviceGone(device: name)) }
+    // Before anything of it is touched. An id that the table lacks may still be an engine of this
+    // class: its registers decide.
+    guard vendorID == IOATDeviceID.vendor, classCode >> 8 == 0x08 else {
+      throw .notIOAT(device: name, vendor: vendorID, deviceID: deviceID)
+    }
     let facts: Facts
     do throws(VFIOError) { facts = try Facts(transport) } catch { throw .transport(error) }
-    vendorID = facts.vendor
-    deviceID = facts.device
-    if facts.vendor == .max { throw .transport(.deviceGone(device: name)) }
-    // An id that the table lacks may still be an engine of this class: its registers decide.
-    guard facts.vendor == 0x8086, facts.classCode >> 8 == 0x08 else {
-      throw .notIOAT(device: name, vendor: facts.vendor, deviceID: facts.device)
-    }
     guard facts.version != .max else {
       throw .implausibleRegister(device: name, register: "CBVER", value: UInt64(facts.version))
     }
     version = CBVersion(rawValue: facts.version)
     guard version >= .v3_0 else {
       throw .unsupportedVersion(
-        device: name, version: version, platform: IOATDeviceID.platformName(facts.device))
+        device: name, version: version, platform: IOATDeviceID.platformName(deviceID))
     }
     guard version.rawValue < 0x40 else {
       throw .implausibleRegister(device: name, register: "CBVER", value: UInt64(facts.version))
@@ -74,7 +80,7 @@ public final class IOATDevice: Sendable {
     maximumTransferSize = 1 << exponent
     capabilities = DMACapability(rawValue: facts.capabilities)
     // Jasper Forest reports 3.2 but addresses 40 bits.
-    let isJasperForest = (0x3710...0x3719).contains(facts.device)
+    let isJasperForest = (0x3710...0x3719).contains(deviceID)
     addressWidth = version < .v3_2 || isJasperForest ? 40 : version == .v3_2 ? 46 : 48
     canCoalesceInterrupts = facts.interruptDelay & 0x8000 != 0
     registers = facts.registers
@@ -83,11 +89,8 @@ public final class IOATDevice: Sendable {
       channels: channelCount, vectors: facts.vectors, others: facts.otherInterrupts)
   }
 
-  /// What is read before anything is decided.
+  /// What an engine's registers say.
   private struct Facts {
-    let vendor: UInt16
-    let device: UInt16
-    let classCode: UInt16
     let registers: RegisterWindow
     let channels: UInt8
     let transferCap: UInt8
@@ -99,11 +102,7 @@ public final class IOATDevice: Sendable {
     let otherInterrupts: [IRQIndex]
 
     init(_ transport: any DeviceTransport) throws(VFIOError) {
-      let configuration = PCIConfiguration(transport)
-      vendor = try configuration.read16(at: 0x00)
-      device = try configuration.read16(at: 0x02)
-      classCode = try configuration.read16(at: 0x0a)
-      try configuration.enableMemory()
+      try PCIConfiguration(transport).enableMemory()
       registers = try RegisterWindow(transport)
       version = try registers.read8(IOATRegister.cbver)
       channels = try registers.read8(IOATRegister.chancnt)
@@ -176,14 +175,17 @@ public final class IOATDevice: Sendable {
   public var interruptStyle: IOATInterruptStyle? { connected.withLock { $0?.style } }
 
   /// Disconnects what was connected; nothing when nothing was.
-  public func disableInterrupts() throws(IOATError) {
+  public func disableInterrupts() throws(IOATError) { try disableInterrupts(inRegisters: true) }
+
+  /// As `disableInterrupts()`; a function without power has no registers to do it in.
+  func disableInterrupts(inRegisters hasRegisters: Bool) throws(IOATError) {
     let before = connected.withLock { connected in
       defer { connected = nil }
       return connected
     }
     guard let before else { return }
     do throws(VFIOError) {
-      try registers.write8(IOATRegister.intrctrl, 0)
+      if hasRegisters { try registers.write8(IOATRegister.intrctrl, 0) }
       if before.style == .shared(.intx) { try PCIConfiguration(transport).setPin(false) }
       try transport.disableInterrupts(before.style.index)
     } catch { throw .transport(error) }

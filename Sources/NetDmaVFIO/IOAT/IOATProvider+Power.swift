@@ -33,18 +33,24 @@ extension IOATProvider {
     try interface.notifyPnPEvent(handle, .providerPowerUp)
   }
 
-  /// Gives the function its power back for good, where it was taken.
-  func restorePower() {
-    guard state.withLock({ !$0.hasPower }) else { return }
+  /// Gives the function its power back for good, where it was taken; false where it stays without.
+  func restorePower() -> Bool {
+    guard state.withLock({ !$0.hasPower }) else { return true }
     do throws(IOATError) {
       try device.setPower(.d0)
+      state.withLock { $0.hasPower = true }
+      return true
     } catch .transport(.disconnected), .transport(.deviceGone) {
       // There is nothing that could have power.
+      return false
     } catch {
       logger.warning("the function stays without power", metadata: ["reason": "\(error)"])
+      return false
     }
-    state.withLock { $0.hasPower = true }
   }
+
+  /// Whether registers may be touched.
+  var hasPower: Bool { state.withLock { $0.hasPower } }
 
   private func started(_ call: String) throws(NetDmaError) -> NetDmaProviderHandle {
     guard let handle = state.withLock({ $0.handle }) else {

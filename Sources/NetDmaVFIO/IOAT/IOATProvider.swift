@@ -81,6 +81,11 @@ public final class IOATProvider: NetDmaProvider {
         call: "start", detail: "\(device.name) has no \(kind.label) interrupt.")
     }
     try hardware { () throws(IOATError) in
+      // A stop may have left it without.
+      if !hasPower {
+        try device.setPower(.d0)
+        state.withLock { $0.hasPower = true }
+      }
       try device.startMastering()
       for index in 0..<device.channelCount { try device.channel(index).reset() }
     }
@@ -118,9 +123,8 @@ public final class IOATProvider: NetDmaProvider {
 
   /// Takes the function off the bus; after NetDmaProviderStop.
   public func stop() {
-    restorePower()
     do throws(IOATError) {
-      try device.disableInterrupts()
+      try device.disableInterrupts(inRegisters: restorePower())
     } catch {
       logger.warning("interrupts stay on", metadata: ["reason": "\(error)"])
     }
@@ -327,6 +331,9 @@ public final class IOATProvider: NetDmaProvider {
 
   /// Resets the function: memory decoding, bus mastering and interrupts are on again afterwards.
   public func resetDevice() throws(NetDmaError) {
+    guard state.withLock({ $0.hasPower }) else {
+      throw .wrongState(call: "IOATProvider", state: "powered down")
+    }
     try hardware { () throws(IOATError) in try device.reset() }
   }
 

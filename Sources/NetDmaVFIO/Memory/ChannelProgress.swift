@@ -15,6 +15,8 @@ import Synchronization
   // atomic but the producer's own and `chainBase`, which say who may touch them, and `constants`,
   // which are written before the channel has an owner and then read by the owner alone.
   let words: UnsafeMutablePointer<ChannelWords>
+  /// Whether the engine touches nothing on the channel's behalf any more.
+  private let isDetached = Atomic<Bool>(false)
 
   package init() {
     let memory = UnsafeMutableRawPointer.allocate(
@@ -53,32 +55,43 @@ import Synchronization
   /// "Written by now" is what happened before this call in the caller's eyes: on its own thread, or
   /// on another that it heard of through whatever the two threads share.
   var mark: Mark? {
+    if isDetached.load(ordering: .acquiring) { return nil }
     // The order matters. A batch that was begun before this call shows in `begun`, whose value can
     // only be too new then. A value that is too new for `submitted` reads as an open batch, which is
     // the careful answer.
     let begun = unsafe words.pointee.begun.load(ordering: .acquiring)
     let submitted = submittedPosition
-    if Int32(bitPattern: begun &- submitted) >= 0 { return Mark(position: begun, isOpen: true) }
-    return hasRetired(submitted) ? nil : Mark(position: submitted, isOpen: false)
+    if Int32(bitPattern: begun &- submitted) >= 0 {
+      return Mark(position: extended(begun), isOpen: true)
+    }
+    return hasRetired(submitted) ? nil : Mark(position: extended(submitted), isOpen: false)
   }
+
+  /// In 64 bits, since a mark may be looked at again when positions have wrapped.
+  private func extended(_ position: UInt32) -> UInt64 { unsafe words.pointee.extended(position) }
+
+  /// The engine is stopped for good: every mark is passed, also those of a batch that will never be
+  /// submitted.
+  func detach() { isDetached.store(true, ordering: .releasing) }
 
   /// What must be retired before memory can go.
   struct Mark: Sendable, Equatable {
     /// Where the batch in question ends; while it is open, where it begins.
-    fileprivate(set) var position: UInt32
+    fileprivate(set) var position: UInt64
     /// Whether the batch was not submitted when last looked at.
     fileprivate(set) var isOpen: Bool
   }
 
   /// Whether everything that `mark` stands for ended; remembers what it learns.
   func hasPassed(_ mark: inout Mark) -> Bool {
+    if isDetached.load(ordering: .acquiring) { return true }
     if mark.isOpen {
-      let submitted = submittedPosition
+      let submitted = extended(submittedPosition)
       // The batch ends at or before what is submitted now, and everything in it was written before.
-      guard Int32(bitPattern: submitted &- mark.position) > 0 else { return false }
+      guard submitted > mark.position else { return false }
       mark = Mark(position: submitted, isOpen: false)
     }
-    return hasRetired(mark.position)
+    return extended(retiredPosition) >= mark.position
   }
 
   // MARK: - Publishing

@@ -137,6 +137,8 @@ public final class DMAAddressSpace: Sendable {
 
   /// The channel's engine is stopped for good and touches nothing any more.
   package func detach(_ channel: ChannelProgress) {
+    // Marks are also in pools, and in the hands of whoever took them a moment ago.
+    channel.detach()
     state.withLock { state in
       state.channels.removeAll { $0.progress === channel }
       for index in state.limbo.indices {

@@ -126,8 +126,9 @@ import Synchronization
       if producer.head != producer.submitted {
         endLate(&producer)
         cursor = producer.cursor
-        if let result = takeMail(body) { return result }
       }
+      // What ended with the channel was left before it closed, maybe after the look above.
+      if let result = takeMail(body) { return result }
       throw core.gone
     }
     do throws(NetDmaError) {

@@ -57,7 +57,7 @@ extension NetDmaChannelCore {
         throw .drainTimedOut(
           provider: providerName,
           aborted: Int(progress.submittedPosition &- progress.retiredPosition),
-          milliseconds: Int(limit / .milliseconds(1)))
+          milliseconds: limit.wholeMilliseconds)
       }
       return
     }

@@ -21,11 +21,17 @@ extension NetDmaChannelCore {
     case running
     /// A channel reset did not help before, or does not work: the device is next.
     ///
-    /// `standsStill` says that the oldest operation had its chances; where the channel halted, the
-    /// one to blame has ended already.
-    case deviceReset(standsStill: Bool)
+    /// `stalledAt` is the position of the operation that had its chances and fails unless it ends
+    /// meanwhile; nil where the channel halted, since the one to blame has ended already.
+    case deviceReset(stalledAt: UInt32?)
     /// A device reset did not help either.
     case providerFailed
+  }
+
+  /// Where a channel stood still, and after how long that was too long.
+  struct Stall {
+    let position: UInt32
+    let milliseconds: Int
   }
 
   /// How far the watchdog went without an operation ending well since.
@@ -66,14 +72,15 @@ extension NetDmaChannelCore {
         log(cause, fault, action: stage.action)
         if stage == .deviceWasReset { return (next: phase, result: .providerFailed) }
         if stage == .channelWasReset {
-          return (next: phase, result: .deviceReset(standsStill: true))
+          return (next: phase, result: .deviceReset(stalledAt: tail))
         }
       } else {
         log(cause, fault, action: "channel reset")
         // An engine that took no chain has no descriptor to blame: StartDma failed.
         if !fault.errors.isEmpty || control.withLock({ $0.hasChain }) { failHalted(fault) }
       }
-      let deviceReset = RecoveryResult.deviceReset(standsStill: fault.state != .halted)
+      let deviceReset = RecoveryResult.deviceReset(
+        stalledAt: fault.state == .halted ? nil : tail)
       guard optionalHandlers.contains(.reset) else { return (next: phase, result: deviceReset) }
       do throws(NetDmaError) {
         try provider.resetChannel(grant.context)
@@ -164,17 +171,20 @@ extension NetDmaChannelCore {
 
   /// Goes on after a reset of the whole device; gate held.
   ///
-  /// `milliseconds` is set for the channel that stood still: its oldest operation, which had a
-  /// second chance already, fails.
-  func resume(afterDeviceReset phase: ChannelGate.Phase, stalled milliseconds: Int?)
+  /// `stall` is set for the channel that stood still: the operation at its position, which had a
+  /// second chance already, fails. It may have been slow and have ended before the reset.
+  func resume(afterDeviceReset phase: ChannelGate.Phase, _ stall: Stall?)
     throws(NetDmaError) -> ChannelGate.Phase
   {
-    if let milliseconds, (unsafe consumer.pointee.tail) != progress.submittedPosition {
-      let tail = unsafe consumer.pointee.tail
-      failOldest(.timedOut(descriptor: memory.address(of: tail), milliseconds: milliseconds))
+    if let stall, (unsafe consumer.pointee.tail) == stall.position,
+      stall.position != progress.submittedPosition
+    {
+      failOldest(
+        .timedOut(
+          descriptor: memory.address(of: stall.position), milliseconds: stall.milliseconds))
     }
     control.withLock { control in
-      if milliseconds != nil { control.stage = .deviceWasReset }
+      if stall != nil { control.stage = .deviceWasReset }
       control.completedAtStage = counters.completed
     }
     try resetIfOffered()

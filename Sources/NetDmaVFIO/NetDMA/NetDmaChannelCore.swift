@@ -99,6 +99,11 @@ public struct DMACompletion: Sendable {
     producer.seal(.statusUpdateOnCompletion)
     counters.unowned.addAlone(1)
     try gate.withExclusive { _ throws(NetDmaError) in
+      defer {
+        // The descriptor touches no memory and is nobody's: whatever becomes of it, no client hears of it.
+        let left = progress.submittedPosition &- progress.retiredPosition
+        if left > 0 { unsafe consumer.pointee.drop(left) }
+      }
       try startChain(at: first, upTo: first &+ 1)
       let alive = Deadline(after: .milliseconds(milliseconds)).poll {
         () throws(Never) -> Bool in

@@ -65,7 +65,7 @@ extension NetDmaInterface {
       attributes.addressSpace.attach(progress) { [weak core] in core?.reapForOwner() }
       channels.install(core)
       do throws(NetDmaError) {
-        try core.proveAlive(milliseconds: Int(options.firstDescriptor / .milliseconds(1)))
+        try core.proveAlive(milliseconds: options.firstDescriptor.wholeMilliseconds)
         try admit(core, to: handle)
       } catch {
         _ = shutDown(core, deadline: Deadline(after: .zero), cause: error)
@@ -130,7 +130,13 @@ extension NetDmaInterface {
       let failedBefore = core.counters.failed.load(ordering: .relaxed)
       // The handle goes first: interrupts and DPCs from here on are stale.
       channels.release(core.handle)
-      core.close(cause) { core.provider.freeDmaChannel(core.grant.context) }
+      core.close(cause) {
+        // FreeDmaChannel comes to a channel with nothing outstanding.
+        if core.progress.retiredPosition != core.progress.submittedPosition, !cause.isDeviceGone {
+          try? core.resetIfOffered()
+        }
+        core.provider.freeDmaChannel(core.grant.context)
+      }
       if let written { core.failLate(before: written) }
       if core.mode == .interrupt { maintenance.tellClientNow(of: core) }
       core.attributes.addressSpace.detach(core.progress)

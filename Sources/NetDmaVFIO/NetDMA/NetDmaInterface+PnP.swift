@@ -50,10 +50,8 @@ extension NetDmaInterface {
     }
     waitForAllocations(handle)
     do throws(NetDmaError) {
-      for core in entry.channels.compactMap({ channels.core($0) })
-      where core.gate.current != .closed {
+      try forEachLive(entry) { core throws(NetDmaError) in
         _ = try core.suspend(.power, call: call, drain: options.drain)
-        tellClient(of: core)
       }
     } catch {
       providerFailed(handle, error)
@@ -71,10 +69,8 @@ extension NetDmaInterface {
       return entry
     }
     do throws(NetDmaError) {
-      for core in entry.channels.compactMap({ channels.core($0) })
-      where core.gate.current != .closed {
+      try forEachLive(entry) { core throws(NetDmaError) in
         try core.resume(.power, contextIsLost: true, call: call)
-        tellClient(of: core)
       }
     } catch {
       providerFailed(handle, error)
@@ -87,6 +83,20 @@ extension NetDmaInterface {
       entry.state = .started(attributes)
       table.entries[handle.rawValue] = entry
       pnp.send(entry.notification(.providerPowerUp, handle))
+    }
+  }
+
+  /// Runs `body` for each of the provider's channels that is not gone, nor goes meanwhile.
+  private func forEachLive(
+    _ entry: ProviderTable.Entry, _ body: (NetDmaChannelCore) throws(NetDmaError) -> Void
+  ) throws(NetDmaError) {
+    for core in entry.channels.compactMap({ channels.core($0) })
+    where core.gate.current != .closed {
+      do throws(NetDmaError) { try body(core) } catch {
+        // Its owner ended it: that is no failure of the provider's.
+        guard core.gate.current == .closed else { throw error }
+      }
+      tellClient(of: core)
     }
   }
 

@@ -16,7 +16,7 @@ extension NetDmaInterface {
     do throws(NetDmaError) {
       switch try core.recover(cause) {
       case .running: return
-      case .deviceReset(let standsStill): try resetDevice(of: core, standsStill)
+      case .deviceReset(let position): try resetDevice(of: core, stalledAt: position)
       case .providerFailed:
         throw .hardware(
           .deviceDead(
@@ -40,8 +40,13 @@ extension NetDmaInterface {
   }
 
   /// Resets the device under all its channels, and has each go on.
-  private func resetDevice(of core: NetDmaChannelCore, _ standsStill: Bool) throws(NetDmaError) {
-    let stalled = standsStill ? core : nil
+  private func resetDevice(
+    of core: NetDmaChannelCore, stalledAt position: UInt32?
+  ) throws(NetDmaError) {
+    let stall = position.map {
+      NetDmaChannelCore.Stall(
+        position: $0, milliseconds: options.watchdog.wholeMilliseconds)
+    }
     let handles = providers.withLock { table in
       table.entries.values.first { $0.channels.contains(core.handle) }?.channels ?? []
     }
@@ -51,7 +56,7 @@ extension NetDmaInterface {
       "device reset",
       metadata: ["provider": "\(core.providerName)", "channels": "\(cores.count)"])
     try deviceResets.withLock { _ throws(NetDmaError) in
-      try hold(cores[...], stalled: stalled) { () throws(NetDmaError) in
+      try hold(cores[...], stall.map { (core, $0) }) { () throws(NetDmaError) in
         try core.provider.resetDevice()
       }
     }
@@ -60,16 +65,17 @@ extension NetDmaInterface {
 
   /// Runs `body` while the gates of `cores` are held; then each channel goes on.
   private func hold(
-    _ cores: ArraySlice<NetDmaChannelCore>, stalled: NetDmaChannelCore?,
+    _ cores: ArraySlice<NetDmaChannelCore>,
+    _ stalled: (core: NetDmaChannelCore, stall: NetDmaChannelCore.Stall)?,
     _ body: () throws(NetDmaError) -> Void
   ) throws(NetDmaError) {
     guard let core = cores.first else { return try body() }
     try core.gate.withExclusive { phase throws(NetDmaError) in
       if phase != .closed { core.quiesce() }
-      try hold(cores.dropFirst(), stalled: stalled, body)
+      try hold(cores.dropFirst(), stalled, body)
       guard phase != .closed else { return (next: phase, result: ()) }
-      let overdue = core === stalled ? Int(options.watchdog / .milliseconds(1)) : nil
-      let next = try core.resume(afterDeviceReset: phase, stalled: overdue)
+      let stall = core === stalled?.core ? stalled?.stall : nil
+      let next = try core.resume(afterDeviceReset: phase, stall)
       return (next: next, result: ())
     }
   }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import CNetDma
+import Glibc
 import Synchronization
 
 /// Lets control operations (reset, recovery, stop) exclude a channel's two fast lanes without
@@ -81,8 +82,12 @@ import Synchronization
     try control.withLock { _ throws(E) in
       let before = current
       unsafe words.pointee.gate.phase.store(Phase.held.rawValue, ordering: .sequentiallyConsistent)
-      if needsFence || netdma_membarrier() != 0 {
+      if needsFence {
         atomicMemoryFence(ordering: .sequentiallyConsistent)
+      } else if netdma_membarrier() != 0 {
+        // It worked when it was asked for, and is forbidden since, or the kernel is out of memory: the lanes
+        // count on it. No CPU holds a store back for anything like this long.
+        _ = usleep(10_000)
       }
       var turn = 0
       while unsafe words.pointee.gate.producerBusy.load(ordering: .acquiring) != 0

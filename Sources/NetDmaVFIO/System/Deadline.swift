@@ -60,3 +60,13 @@ public struct Deadline: Sendable {
     }
   }
 }
+
+extension Duration {
+  /// Milliseconds, at most as many as an Int has.
+  package var wholeMilliseconds: Int {
+    let (seconds, attoseconds) = components
+    let (product, overflow) = seconds.multipliedReportingOverflow(by: 1000)
+    if overflow { return seconds < 0 ? .min : .max }
+    return Int(clamping: product.addingReportingOverflow(attoseconds / 1_000_000_000_000_000).0)
+  }
+}

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import NetDmaMock
-import NetDmaVFIO
 import Testing
+
+@testable import NetDmaVFIO
 
 struct DMABufferPoolTests {
   private struct Empty: Error {}
@@ -72,6 +73,45 @@ struct DMABufferPoolTests {
     try channel.submit()
     _ = try pollAll(&channel, 1)
     #expect(bench.memory.targetBytes(0..<64) == (0..<64).map { UInt8($0) })
+  }
+
+  @Test("a buffer of a batch that is never submitted comes back with the channel's end")
+  func neverSubmitted() throws {
+    let bench = try EngineBench()
+    let pool = try DMABufferPool(
+      in: bench.engine.addressSpace, bufferSize: 4096, capacity: 1)
+    do {
+      var channel = try bench.open(.polled)
+      let buffer = try take(pool)
+      let sent = channel.enqueueCopy(
+        from: bench.memory.source(0..<4096), to: buffer.slice, token: 1)
+      #expect(sent)
+      _ = consume buffer
+      #expect(pool.available == 0)
+      end(channel)
+    }
+    #expect(pool.available == 1)
+  }
+
+  @Test("a buffer that nobody asked for while positions wrapped is free afterwards")
+  func wrapped() throws {
+    let bench = try EngineBench()
+    let space = bench.engine.addressSpace
+    let pool = try DMABufferPool(in: space, bufferSize: 4096, capacity: 1)
+    let progress = ChannelProgress()
+    space.attach(progress)
+    defer { space.detach(progress) }
+    do {
+      let buffer = try take(pool)
+      progress.publishBegun()
+      progress.publishSubmitted(1)
+      _ = consume buffer
+    }
+    // 2^31 descriptors later, in laps of 32,768.
+    for _ in 0..<0x1_0000 { unsafe progress.words.pointee.beginLap(0x8000) }
+    progress.publishSubmitted(0x8000_0005)
+    progress.retire(0x8000_0005, operations: 5)
+    #expect(pool.available == 1)
   }
 
   @Test("an impossible size is refused", arguments: [(0, 1), (1, 0), (-1, 5), (Int.max, 2)])

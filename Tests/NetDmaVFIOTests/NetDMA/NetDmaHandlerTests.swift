@@ -484,6 +484,31 @@ struct NetDmaHandlerTests {
     #expect(bench.provider.calls == [.free(channel: 0)])
   }
 
+  @Test("a channel whose engine does not prove alive tells its client nothing but the error")
+  func notAlive() throws {
+    var options = ProviderBench.options()
+    options.firstDescriptor = .milliseconds(20)
+    let bench = try ProviderBench(options: options)
+    let handle = try bench.start()
+    bench.provider.setRuns(false)
+    #expect(throws: NetDmaError.self) { try bench.openAndEnd(handle) }
+    #expect(bench.log.tokens.isEmpty && bench.log.failures.isEmpty)
+    #expect(bench.interface.statistics.failed == 0)
+  }
+
+  @Test("FreeDmaChannel comes to a channel with nothing outstanding")
+  func freeAfterReset() throws {
+    let bench = try ProviderBench()
+    let handle = try bench.start()
+    var channel = try bench.open(handle)
+    bench.provider.setRuns(false)
+    try channel.submitNulls(0..<3)
+    bench.provider.forgetCalls()
+    end(channel)
+    #expect(bench.provider.calls.map(\.name) == ["reset", "free"])
+    #expect(bench.log.failures.map(\.token) == [0, 1, 2])
+  }
+
   @Test("a polled channel is not for the DPC, an interrupt-driven one not for polling")
   func modes() throws {
     let bench = try ProviderBench()

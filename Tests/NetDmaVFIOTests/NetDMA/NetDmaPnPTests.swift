@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import Glibc
 import NetDmaMock
 import NetDmaVFIO
+import Synchronization
 import TestSupport
 import Testing
 
@@ -320,6 +322,69 @@ struct NetDmaPnPTests {
     bench.model.install(.none)
     #expect((0..<3).allSatisfy { bench.memory.matches(IOATBench.piece($0)) })
     #expect((3..<6).allSatisfy { bench.memory.isZero(IOATBench.piece($0)) })
+  }
+
+  @Test(
+    "a channel that its owner ends while power goes or comes back takes nobody else along",
+    arguments: [NetDmaPnPNotificationCode.providerPowerDown, .providerPowerUp])
+  func endedDuringPowerEvent(code: NetDmaPnPNotificationCode) throws {
+    let bench = try ProviderBench(channels: 2)
+    let handle = try bench.start()
+    var first = try bench.open(handle)
+    let second = Mutex<NetDmaChannel?>(try bench.open(handle))
+    if code == .providerPowerUp {
+      try bench.interface.notifyPnPEvent(handle, .providerPowerDown)
+    }
+    let isEnding = Signal()
+    let freeing = Mutex<Background<Bool>?>(nil)
+    let trigger = code == .providerPowerUp ? "reset" : "suspend"
+    bench.provider.onCall { call in
+      if call.name == "free" {
+        isEnding.set()
+        usleep(50_000)
+      }
+      // Of the first channel: then the second one's turn comes while it is being ended.
+      guard call.name == trigger, freeing.withLock({ $0 == nil }) else { return }
+      freeing.withLock {
+        $0 = try? Background { () -> Bool in
+          let last = second.withLock { $0.take() }
+          _ = consume last
+          return true
+        }
+      }
+      isEnding.wait()
+    }
+    try bench.interface.notifyPnPEvent(handle, code)
+    _ = freeing.withLock { $0 }?.wait()
+    bench.provider.onCall(nil)
+    if code == .providerPowerDown {
+      try bench.interface.notifyPnPEvent(handle, .providerPowerUp)
+    }
+    let refusal = first.submitRefusal(token: 7)
+    #expect(refusal == nil)
+  }
+
+  @Test("a poll tells what ended with the channel before it says that the channel is gone")
+  func goneIsToldLast() throws {
+    for _ in 0..<400 {
+      let bench = try ProviderBench(channels: 1)
+      let handle = try bench.start()
+      var channel = try bench.open(handle, mode: .polled)
+      bench.provider.setRuns(false)
+      try channel.submitNulls(0..<1)
+      let interface = bench.interface
+      let failing = try Background { () -> Bool in
+        interface.providerFailed(handle, .channelGone(reason: "test"))
+        return true
+      }
+      var told = 0
+      do {
+        while true { told += try channel.poll().failed }
+      } catch {}
+      #expect(told == 1)
+      _ = failing.wait()
+      if told != 1 { return }
+    }
   }
 
   @Test("the engine can be closed after the host took the device back")
