@@ -53,7 +53,7 @@ struct DocumentationTests {
 
   /// A line without the numbers that differ from run to run.
   private func mask(_ line: String, _ varies: Bool) -> String {
-    varies ? line.replacing(/[0-9]+(\.[0-9]+)?/, with: "N") : line
+    varies ? withoutNumbers(line) : line
   }
 
   /// `make test` itself takes too long for a test: what is shown are its steps, all of them, in their
