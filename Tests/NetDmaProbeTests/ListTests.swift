@@ -3,6 +3,8 @@
 import TestSupport
 import Testing
 
+@testable import netdma_probe
+
 @Suite("list")
 struct ListTests {
   @Test("an engine alone in its group and with vfio-pci is usable, one with ioatdma is not")
@@ -59,16 +61,64 @@ struct ListTests {
       }
     }
     let text = try ProbeProcess.run(["list", "--sysroot", tree.root]).output
-    // Folded at 80 columns.
     #expect(
-      text.replacing("\n", with: " ").contains(
-        "0000:00:04.0: group 7 also holds 0000:00:04.1 (no driver), 0000:00:04.2 (pcieport) "))
+      text.contains(
+        "\n0000:00:04.0: group 7 also holds 0000:00:04.1 (no driver), 0000:00:04.2 (pcieport)\n"))
     let object = try jsonObject(try ProbeProcess.run(["list", "--json", "--sysroot", tree.root]))
     let first = try #require((object["devices"] as? [[String: Any]])?.first)
     #expect(first["isUsable"] as? Bool == true)
     let others = try #require(first["groupFunctions"] as? [[String: Any]])
     #expect(others.map { $0["driver"] as? String } == [nil, "pcieport"])
     #expect(others.allSatisfy { $0["blocksGroup"] as? Bool == false })
+  }
+
+  @Test("what a program reads is whole; a terminal, and COLUMNS, cut and fold")
+  func width() throws {
+    let tree = try SysFSTree()
+    let driver = String(repeating: "driver-", count: 8)
+    try tree.add("0000:00:04.0") { $0.driver = driver }
+    try tree.add("0000:00:04.1") { $0.group = 8 }
+    func lines(
+      _ output: ProbeProcess.Sink = .file, _ environment: [String: String] = [:]
+    ) throws -> [Substring] {
+      try ProbeProcess.run(
+        ["list", "--sysroot", tree.root], environment: environment, output: output
+      ).output.replacing(/\u{1b}\[[0-9]*m/, with: "").split(separator: "\n")
+    }
+    let whole = try lines()
+    #expect(whole[1].count > 80 && whole[1].hasSuffix("Skylake-SP (SKX), CB 3.3"))
+    for narrow in [
+      try lines(.terminal(columns: 60)), try lines(.file, ["COLUMNS": "60"]),
+      try lines(.terminal(columns: 60), ["COLUMNS": "200"]),
+    ] {
+      #expect(narrow[1].hasPrefix("0000:00:04.0") && narrow[1].hasSuffix("…"))
+      #expect(narrow.allSatisfy { $0.count <= 60 })
+    }
+    // Only what is to be copied, and a word, is not broken.
+    for line in try lines(.terminal(columns: 40))
+    where !line.hasPrefix("netdma-probe ") && line.contains(" ") {
+      #expect(line.count <= 40, "\(line)")
+    }
+    #expect(try lines(.file, ["COLUMNS": "wide"]) == whole)
+  }
+
+  @Test("a table is never wider than asked for, and says where more would follow")
+  func table() {
+    var table = TextTable(["NAME", "N", "TEXT"])
+    table.add(["alpha", "1", "some words"])
+    table.add(["b", "22", ""])
+    let whole = table.lines(width: nil)
+    #expect(whole == "NAME   N   TEXT\nalpha  1   some words\nb      22  ")
+    #expect(table.lines(width: 21) == whole)
+    for width in 1..<21 {
+      let lines = table.lines(width: width).split(separator: "\n")
+      #expect(lines.count == 3)
+      for (line, full) in zip(lines, whole.split(separator: "\n")) {
+        #expect(line.count <= width)
+        #expect(line == full || line.hasSuffix("…") && full.hasPrefix(line.dropLast()))
+      }
+    }
+    #expect(table.lines(width: 12).hasPrefix("NAME   N   …\nalpha  1   …\n"))
   }
 
   @Test("channels are those that the kernel's driver registered, else those of the part")

@@ -21,7 +21,7 @@ struct ListReport: Encodable {
     if !devices.isEmpty {
       let usable = Self.headings.firstIndex(of: "USABLE")
       print(
-        table.lines(width: Terminal.width) { row, column, text in
+        table.lines(width: Terminal.limit) { row, column, text in
           if row == 0 { return style.bold(text) }
           guard column == usable else { return text }
           return text == "yes" ? style.good(text) : text == "no" ? style.bad(text) : text
@@ -68,20 +68,27 @@ struct ListReport: Encodable {
         hasPCI
         ? "This machine has no IOAT DMA engine."
         : "This machine shows no PCI bus, so no DMA engine either."
-      return [nothing, "To see a copy on the built-in model: netdma-probe verify --mock"]
+      return folded(nothing)
+        + folded("To see a copy on the built-in model:", command: "netdma-probe verify --mock")
     }
     var lines = engines.flatMap { entry in
       [entry.reason, company(entry)].compactMap(\.self).flatMap { remark in
-        fold(
-          "\(entry.address): \(remark)".split(separator: " ").map(String.init),
-          width: Terminal.width)
+        folded("\(entry.address): \(remark)")
       }
     }
     if let usable = engines.first(where: \.isUsable) {
-      lines.append("To try it: netdma-probe verify --device \(usable.address)")
+      lines += folded("To try it:", command: "netdma-probe verify --device \(usable.address)")
     } else {
-      lines.append("What to do: netdma-probe doctor \(engines.first?.address ?? "")")
+      lines += folded(
+        "What to do:", command: "netdma-probe doctor \(engines.first?.address ?? "")")
     }
     return lines
+  }
+
+  /// Lines of a sentence for where the output goes; a command after it, which is to be copied, is not
+  /// broken.
+  private func folded(_ sentence: String, command: String? = nil) -> [String] {
+    let words = sentence.split(separator: " ").map(String.init) + [command].compactMap(\.self)
+    return fold(words, width: Terminal.limit ?? Int.max)
   }
 }

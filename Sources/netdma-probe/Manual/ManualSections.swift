@@ -46,6 +46,10 @@ enum ManualSections {
         ("NO_COLOR", "When it is set to something, nothing is coloured on a terminal."),
         ("TERM", "With dumb nothing is coloured either."),
         (
+          "COLUMNS",
+          "How wide the output may be where it is no terminal; without it list cuts nothing there."
+        ),
+        (
           "NETDMA_SYSROOT",
           "A directory with sys, proc, dev and run that stands in for this machine's; for tests."
         ),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// Rows of text in aligned columns; the last column gives way when the terminal is narrow.
+/// Rows of text in aligned columns; what the terminal has no room for is cut.
 struct TextTable {
   private var rows: [[String]]
 
@@ -10,31 +10,33 @@ struct TextTable {
   /// Appends a row with as many cells as there are headings.
   mutating func add(_ cells: [String]) { rows.append(cells) }
 
-  /// The lines of the table, none longer than `width`.
+  /// The lines of the table, none longer than `width`; nil sets no limit.
+  ///
+  /// A line that would be longer ends in "…".
   ///
   /// `paint` may add emphasis, which takes no room, to the cell of a row and column; row 0 has the
   /// headings.
   func lines(
-    width: Int, paint: (_ row: Int, _ column: Int, _ text: String) -> String = { $2 }
+    width: Int?, paint: (_ row: Int, _ column: Int, _ text: String) -> String = { $2 }
   ) -> String {
     let count = rows.first?.count ?? 0
     let widths = (0..<count).map { column in rows.map { $0[column].count }.max() ?? 0 }
     return rows.enumerated().map { row, cells in
+      let length = widths.dropLast().reduce(0) { $0 + $1 + 2 } + (cells.last?.count ?? 0)
+      // One column of a line that is cut is for what says that more follows.
+      var room = width.map { length > $0 ? $0 - 1 : length } ?? length
+      let isCut = room < length
       var line = ""
-      var used = 0
-      for (column, cell) in cells.enumerated() {
-        let isLast = column == count - 1
-        let room = width - used
-        // The column of text gives way; it keeps one character and what says that more follows.
-        let text = isLast && cell.count > room && room > 1 ? cell.prefix(room - 1) + "…" : cell
+      for (column, cell) in cells.enumerated() where room > 0 {
+        let text = String(cell.prefix(room))
         line += paint(row, column, text)
-        if !isLast {
-          let gap = widths[column] - cell.count + 2
-          line += String(repeating: " ", count: gap)
-          used += cell.count + gap
-        }
+        room -= text.count
+        guard column < count - 1, room > 0 else { continue }
+        let gap = min(room, widths[column] - cell.count + 2)
+        line += String(repeating: " ", count: gap)
+        room -= gap
       }
-      return line
+      return isCut ? line + "…" : line
     }.joined(separator: "\n")
   }
 }
