@@ -61,9 +61,11 @@ struct ConformanceTests {
   }
 
   @Test(
-    "a wrong rule, no device or two devices are usage errors",
+    "a wrong rule, no device, two devices or a device to list rules for are usage errors",
     arguments: [
       ["--mock", "--only", "nonsense"], [], ["--mock", "--vfio-user", "/nowhere"],
+      ["--list", "--mock"],
+      ["--list", "--vfio-user", "/nowhere"],
     ])
   func usage(_ arguments: [String]) throws {
     #expect(try ProbeProcess.run(["conformance"] + arguments).status == 64)

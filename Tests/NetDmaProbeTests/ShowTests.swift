@@ -108,6 +108,28 @@ struct ShowTests {
     #expect(result.output.contains("COMMAND"))
   }
 
+  @Test("the mock is of the model that is asked for, as for the commands that copy")
+  func models() throws {
+    let object = try jsonObject(
+      try ProbeProcess.run(["show", "--mock", "--model", "ice-lake", "--raid", "--json"]))
+    #expect(object["deviceID"] as? String == "0b00")
+    #expect(object["cbVersion"] as? String == "3.4")
+    let capability = try register("DMACAPABILITY", in: object["general"])
+    #expect(try field("xor", of: capability)["value"] as? Int == 1)
+  }
+
+  @Test("--device names a function as the operand does, whatever driver it has")
+  func deviceOption() throws {
+    let tree = try SysFSTree()
+    try tree.add("0000:00:04.0") { $0.group = 7 }
+    let lines = [["0000:00:04.0"], ["--device", "0000:00:04.0"]]
+    let outputs = try lines.map {
+      try ProbeProcess.run(["show"] + $0 + ["--sysroot", tree.root]).output
+    }
+    #expect(outputs[0].contains("The kernel driver ioatdma owns them."))
+    #expect(outputs[0] == outputs[1])
+  }
+
   @Test("no line is longer than 80 columns")
   func width() throws {
     let result = try ProbeProcess.run(["show", "--mock"])
@@ -120,7 +142,10 @@ struct ShowTests {
     let missing = try ProbeProcess.run(["show", "0000:00:04.0", "--sysroot", tree.root])
     #expect(missing.status == 69)
     #expect(missing.errors.contains("There is no PCI device 0000:00:04.0."))
-    for arguments in [["show"], ["show", "--mock", "0000:00:04.0"], ["show", "nonsense"]] {
+    for arguments in [
+      ["show"], ["show", "--mock", "0000:00:04.0"], ["show", "nonsense"],
+      ["show", "0000:00:04.0", "--device", "0000:00:04.0"],
+    ] {
       #expect(try ProbeProcess.run(arguments).status == 64)
     }
   }

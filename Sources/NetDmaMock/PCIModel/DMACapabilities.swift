@@ -40,17 +40,21 @@ public struct DMACapabilities: OptionSet, Hashable, Sendable, CustomStringConver
     ("completion-timeout", .completionTimeout), ("dps", .descriptorPrefetch),
   ]
 
-  /// Reads a list of names such as "page-break,fill,xor", the register's value as "0x341", or
-  /// "none".
+  /// Reads a list of names such as "page-break,fill,xor", the register's value as "0x341" or "341",
+  /// or "none".
+  ///
+  /// "dca", which is a hexadecimal number too, is the name.
   ///
   /// - Throws: `ProfileError.unknownCapability` for a name that does not exist,
-  ///   `.unmodelledCapabilities` for bits that the model does not implement: a driver would use
-  ///   them.
+  ///   `.capabilitiesTooWide` for a number of more than 32 bits, `.unmodelledCapabilities` for bits
+  ///   that the model does not implement: a driver would use them.
   public init(parsing text: String) throws(ProfileError) {
     let lower = text.lowercased()
-    if lower.hasPrefix("0x") {
-      guard let value = UInt32(lower.dropFirst(2), radix: 16) else {
-        throw .unknownCapability(name: text, valid: Self.validNames)
+    let digits = lower.hasPrefix("0x") ? lower.dropFirst(2) : lower[...]
+    let isName = Self.validNames.contains(lower)
+    if !isName, !digits.isEmpty, digits.allSatisfy({ $0.isASCII && $0.isHexDigit }) {
+      guard let value = UInt32(digits, radix: 16) else {
+        throw .capabilitiesTooWide(number: text)
       }
       let unmodelled = value & ~CapabilityBit.implemented
       guard unmodelled == 0 else { throw .unmodelledCapabilities(bits: unmodelled) }

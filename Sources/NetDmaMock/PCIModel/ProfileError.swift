@@ -14,6 +14,8 @@ public enum ProfileError: DiagnosticError, Hashable {
   case noRAID(profile: String, valid: [String])
   /// No such capability name.
   case unknownCapability(name: String, valid: [String])
+  /// A number that DMACAPABILITY has no room for, as it was written.
+  case capabilitiesTooWide(number: String)
   /// DMACAPABILITY bits that the model does not implement.
   case unmodelledCapabilities(bits: UInt32)
   /// A number outside its range.
@@ -24,12 +26,13 @@ public enum ProfileError: DiagnosticError, Hashable {
   /// What failed.
   public var what: String {
     switch self {
-    case .unknownName(let name, _): "There is no device profile \"\(name)\"."
+    case .unknownName(let name, _): "There is no device model \"\(name)\"."
     case .unknownDeviceID(let id): "PCI device id \(hexDigits(id, 4)) is no IOAT function."
     case .noSuchFunction(let profile, let function, _):
-      "The \(profile) profile has no function \(function)."
-    case .noRAID(let profile, _): "The \(profile) profile has no RAID variant."
+      "The \(profile) model has no function \(function)."
+    case .noRAID(let profile, _): "The \(profile) model has no RAID variant."
     case .unknownCapability(let name, _): "There is no engine capability \"\(name)\"."
+    case .capabilitiesTooWide(let number): "\(number) is no value of DMACAPABILITY."
     case .unmodelledCapabilities(let bits):
       "The emulated engine lacks the capabilities 0x\(hexDigits(bits, 0))."
     case .outOfRange(let option, let value, _): "\(value) is no valid \(option)."
@@ -40,12 +43,13 @@ public enum ProfileError: DiagnosticError, Hashable {
   /// The cause.
   public var why: String {
     switch self {
-    case .unknownName(_, let valid): "The profiles are \(valid.joined(separator: ", "))."
+    case .unknownName(_, let valid): "The models are \(valid.joined(separator: ", "))."
     case .unknownDeviceID: "It is in no driver's table of QuickData engines."
     case .noSuchFunction(_, _, let count): "Its functions are 0 to \(count - 1)."
     case .noRAID(_, let valid):
       "Only \(valid.joined(separator: ", ")) have engines with XOR and P+Q."
     case .unknownCapability(_, let valid): "The capabilities are \(valid.joined(separator: ", "))."
+    case .capabilitiesTooWide: "The register has 32 bits, which are 8 hexadecimal digits."
     case .unmodelledCapabilities: "A driver would use whatever DMACAPABILITY advertises."
     case .outOfRange(let option, _, let range):
       "The \(option) goes from \(range.lowerBound) to \(range.upperBound)."
@@ -56,11 +60,12 @@ public enum ProfileError: DiagnosticError, Hashable {
   /// What helps.
   public var remedy: String {
     switch self {
-    case .unknownName: "Name one of them, or give a PCI device id."
+    case .unknownName: "Name one of them."
     case .unknownDeviceID: "Give an id of the table, or a CB version with the id."
     case .noSuchFunction, .outOfRange: "Choose a number of that range."
-    case .noRAID: "Leave RAID off, or override the capabilities."
+    case .noRAID: "Name one of them, or leave RAID off."
     case .unknownCapability: "Name some of them, separated by commas, or give a hexadecimal value."
+    case .capabilitiesTooWide: "Leave out what is beyond bit 31."
     case .unmodelledCapabilities: "Leave these bits out."
     case .noInterrupts: "Keep at least one kind."
     }

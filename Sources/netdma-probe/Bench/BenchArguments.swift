@@ -2,7 +2,7 @@
 
 /// The one thing that an option parser cannot say: `bench --json`, and `bench --json FILE`.
 enum BenchArguments {
-  /// A command line whose `--json FILE` became `--json-file FILE`.
+  /// A command line whose `--json FILE` became `--json-to FILE`.
   ///
   /// `bench` takes no operands, so a word after `--json` that is no option can only be the file.
   static func withJSONFile(_ arguments: [String]) -> [String] {
@@ -11,9 +11,9 @@ enum BenchArguments {
     for (index, word) in arguments.enumerated() {
       let next = index + 1 < arguments.count ? arguments[index + 1] : "-x"
       if word == "--json", next == "-" || !next.hasPrefix("-") {
-        result.append("--json-file")
+        result.append("--json-to")
       } else if word.hasPrefix("--json=") {
-        result.append("--json-file=" + word.dropFirst("--json=".count))
+        result += ["--json-to", String(word.dropFirst("--json=".count))]
       } else {
         result.append(word)
       }

@@ -35,29 +35,34 @@ struct BenchCommand: ParsableCommand {
   @OptionGroup var device: DeviceOptions
 
   @Option(
+    parsing: .unconditional,
     help: ArgumentHelp("Sizes of one operation in bytes (64..4M).", valueName: "list"),
     transform: { try ValueList.sizes($0, 1...1 << 30) })
   var sizes: [Int]?
 
   @Option(
+    parsing: .unconditional,
     help: ArgumentHelp("Operations in flight on each channel (32).", valueName: "list"),
     transform: { try ValueList.counts($0, 1...32767) })
   var depths: [Int]?
 
   @Option(
+    parsing: .unconditional,
     help: ArgumentHelp(
       "Operations with one doorbell, at most the depth (1).", valueName: "list"),
     transform: { try ValueList.counts($0, 1...32767) })
   var batch: [Int]?
 
   @Option(
+    parsing: .unconditional,
     help: ArgumentHelp(
       "Channels at a time, a thread each (1); a mock is made with as many.", valueName: "list"),
     transform: { try ValueList.counts($0, 1...31) })
   var channels: [Int]?
 
   @Option(
-    name: .customLong("ops"), help: ArgumentHelp("copy, fill or both.", valueName: "list"),
+    name: .customLong("ops"),
+    help: ArgumentHelp("copy, fill or copy,fill (copy).", valueName: "list"),
     transform: operations)
   var operations: [BenchPoint.Operation] = [.copy]
 
@@ -67,7 +72,10 @@ struct BenchCommand: ParsableCommand {
       valueName: "mode"))
   var mode = BenchPoint.Mode.poll
 
-  @Option(help: ArgumentHelp("How long each point is measured (0.2).", valueName: "seconds"))
+  @Option(
+    parsing: .unconditional,
+    help: ArgumentHelp("How long each point is measured (0.2).", valueName: "seconds"),
+    transform: ArgumentValue.seconds(atMost: 3600))
   var duration = 0.2
 
   @Flag(
@@ -87,29 +95,55 @@ struct BenchCommand: ParsableCommand {
 
   @Option(
     name: .customLong("json-file"),
-    help: ArgumentHelp("The same as --json with a file's name.", valueName: "file"))
-  var jsonFile: String?
+    help: ArgumentHelp("The same as --json with a file's name.", valueName: "file"),
+    completion: .file())
+  var separateJSONFile: String?
+
+  /// What `--json FILE` is to the parser, see `BenchArguments`.
+  @Option(
+    name: .customLong("json-to"), parsing: .unconditional,
+    help: ArgumentHelp(valueName: "file", visibility: .hidden))
+  var attachedJSONFile: String?
 
   @Option(
     name: .customLong("csv"),
-    help: ArgumentHelp("Write a table, one line for each point; - prints it.", valueName: "file"))
+    help: ArgumentHelp("Write a table, one line for each point; - prints it.", valueName: "file"),
+    completion: .file())
   var csvFile: String?
 
   @Option(
     name: .customLong("report"),
-    help: ArgumentHelp("Write a report with charts, as one HTML file.", valueName: "file"))
+    help: ArgumentHelp("Write a report with charts, as one HTML file.", valueName: "file"),
+    completion: .file())
   var reportFile: String?
 
   @OptionGroup var log: LogOptions
 
   func validate() throws {
-    guard duration > 0, duration <= 3600 else {
-      throw ValidationError("--duration is more than 0 and at most 3600 seconds.")
-    }
     guard mode != .async || batch == nil && channels == nil else {
       throw ValidationError(
         "Async calls ring for each operation and use all channels; leave --batch and --channels "
           + "out.")
+    }
+    let deepest = depths?.max() ?? BenchPoint().depth
+    if let batch = batch?.max(), batch > deepest {
+      throw ValidationError(
+        "--batch \(batch) is more than --depths \(deepest), and a batch is a part of what is in flight. "
+          + "Say a smaller --batch, or larger --depths.")
+    }
+    guard separateJSONFile == nil || attachedJSONFile == nil else {
+      throw ValidationError("--json FILE and --json-file FILE are the same; give one of them.")
+    }
+    for (option, path) in [
+      ("--json-file", separateJSONFile), ("--json FILE", attachedJSONFile), ("--csv", csvFile),
+      ("--report", reportFile),
+    ] {
+      try ArgumentValue.requirePath(path, of: option)
+    }
+    let files = [jsonFile, csvFile, reportFile].compactMap(\.self).filter { $0 != "-" }
+      .compactMap { OutputFile.identity(of: $0) }
+    guard Set(files).count == files.count else {
+      throw ValidationError("Two of --json, --csv and --report name one file; give each its own.")
     }
     guard [json, jsonFile == "-", csvFile == "-", reportFile == "-"].count(where: { $0 }) <= 1
     else {
@@ -117,13 +151,15 @@ struct BenchCommand: ParsableCommand {
     }
   }
 
+  private var jsonFile: String? { separateJSONFile ?? attachedJSONFile }
+
   func run() throws {
     try reportingErrors {
       let stop = try StopRequest()
       // Before the work, so that a mistake in a name does not cost it.
-      let jsonOutput = try OutputFile.open(jsonFile)
-      let csvOutput = try OutputFile.open(csvFile)
-      let reportOutput = try OutputFile.open(reportFile)
+      var jsonOutput = try OutputFile.open(jsonFile)
+      var csvOutput = try OutputFile.open(csvFile)
+      var reportOutput = try OutputFile.open(reportFile)
       let logger = log.makeLogger()
       let transport = try device.open(logger: logger, channels: channels?.max())
       let (summary, failure) = try measure(transport, logger, isStopped: { stop.isRequested })

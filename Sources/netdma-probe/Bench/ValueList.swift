@@ -6,12 +6,14 @@ import ArgumentParser
 enum ValueList {
   /// Sizes in bytes, with K, M or G for powers of 1024; each within `range`, without repetitions.
   static func sizes(_ text: String, _ range: ClosedRange<Int>) throws -> [Int] {
-    try parse(text, range, "a size like 4096, 4K or 1M", bytes)
+    try parse(text, range, "a size like 4096, 4K or 1M") { ArgumentValue.bytes($0) }
   }
 
   /// Counts; each within `range`, without repetitions.
   static func counts(_ text: String, _ range: ClosedRange<Int>) throws -> [Int] {
-    try parse(text, range, "a number") { Int($0) }
+    try parse(
+      text, range, "a whole number from \(range.lowerBound) to \(range.upperBound)"
+    ) { Int($0) }
   }
 
   private static func parse(
@@ -54,15 +56,5 @@ enum ValueList {
       next *= 2
     }
     return values + [last]
-  }
-
-  private static func bytes(_ word: Substring) -> Int? {
-    let units: [Character: Int] = ["K": 1 << 10, "M": 1 << 20, "G": 1 << 30]
-    guard let last = word.last, let unit = units[Character(last.uppercased())] else {
-      return Int(word)
-    }
-    guard let number = Int(word.dropLast()) else { return nil }
-    let (value, overflow) = number.multipliedReportingOverflow(by: unit)
-    return overflow ? nil : value
   }
 }

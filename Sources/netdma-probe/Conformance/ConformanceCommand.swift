@@ -44,6 +44,10 @@ struct ConformanceCommand: ParsableCommand {
       throw ValidationError(
         "Name one device: --device ADDRESS, --vfio-user PATH or --mock; or --list.")
     }
+    guard !list || !device.isMade else {
+      throw ValidationError(
+        "--list checks no device; leave --device, --vfio-user and --mock out, or --list.")
+    }
     for selector in only where ConformanceRule.matching(selector).isEmpty {
       throw ValidationError(
         "There is no rule or group '\(selector)'; see netdma-probe conformance --list.")

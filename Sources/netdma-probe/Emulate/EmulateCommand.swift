@@ -16,22 +16,29 @@ struct EmulateCommand: ParsableCommand {
       it has on a real socket.
 
       MODELS
-        \(DeviceProfile.names.joined(separator: ", "))
+        \(Self.models)
         Other options change what a model says of itself.
 
       EXAMPLES
         netdma-probe emulate --socket /run/user/1000/ioat.sock
         netdma-probe verify --vfio-user /run/user/1000/ioat.sock
-        netdma-probe emulate --socket ioat.sock --model ivy-bridge --raid --functions 8
-        netdma-probe emulate --socket ioat.sock --device-id 0b00 --channels 2 --cb-version 3.4
+        netdma-probe emulate --socket ioat.sock --model haswell --raid --functions 8
+        netdma-probe emulate --socket ioat.sock --device-id 0b00 --channels 2
       """)
+
+  /// Their names, folded as the line that they begin is indented: --help would go on in column 0.
+  private static let models = fold(
+    DeviceProfile.names.joined(separator: ", ").split(separator: " ").map(String.init), width: 78
+  ).joined(separator: "\n  ")
 
   @Option(help: ArgumentHelp("Where to listen.", valueName: "path"), completion: .file())
   var socket: String
 
   @OptionGroup var model: ModelOptions
 
-  @Option(help: ArgumentHelp("Devices to serve.", valueName: "n"))
+  @Option(
+    parsing: .unconditional, help: ArgumentHelp("Devices to serve (1).", valueName: "n"),
+    transform: ArgumentValue.whole(1...64))
   var functions = 1
 
   @Flag(
@@ -45,7 +52,7 @@ struct EmulateCommand: ParsableCommand {
   @OptionGroup var log: LogOptions
 
   func validate() throws {
-    guard (1...64).contains(functions) else { throw ValidationError("--functions is 1 to 64.") }
+    try ArgumentValue.requirePath(socket, of: "--socket")
     _ = try profiles()
   }
 

@@ -20,21 +20,15 @@ struct ShowCommand: ParsableCommand {
 
       EXAMPLES
         netdma-probe show 0000:00:04.0
-        netdma-probe show --mock
+        netdma-probe show --mock --model ice-lake
         netdma-probe show --vfio-user /run/ioat.sock --json
       """)
 
-  @Argument(help: ArgumentHelp("A PCI function, see list.", valueName: "device"))
-  var address: String?
+  @Argument(
+    help: ArgumentHelp("The same as --device, bound to vfio-pci or not.", valueName: "device"))
+  var positionalAddress: String?
 
-  @Option(
-    name: .customLong("vfio-user"),
-    help: ArgumentHelp("The socket of a vfio-user server, see emulate.", valueName: "path"),
-    completion: .file())
-  var socket: String?
-
-  @Flag(name: .customLong("mock"), help: "The device model in this process.")
-  var usesMock = false
+  @OptionGroup var device: DeviceChoice
 
   @Flag(help: "Print one JSON object.")
   var json = false
@@ -43,35 +37,28 @@ struct ShowCommand: ParsableCommand {
   @OptionGroup var host: HostOptions
 
   func validate() throws {
-    guard [address != nil, socket != nil, usesMock].filter({ $0 }).count == 1 else {
-      throw ValidationError("Name one device: DEVICE, --vfio-user PATH or --mock.")
+    // One or the other, not both.
+    guard (positionalAddress != nil) != device.isMade else {
+      throw ValidationError(
+        "Name one device: DEVICE, --device ADDRESS, --vfio-user PATH or --mock.")
     }
     try address.map { _ = try pciAddress($0) }
   }
+
+  /// The PCI function, nil for another kind of device.
+  private var address: String? { positionalAddress ?? device.address }
 
   func run() throws {
     try reportingErrors {
       let logger = log.makeLogger()
       let report: ShowReport
       if let address {
+        // A function that VFIO does not have is shown too, as far as sysfs goes.
         report = try ShowReport(address: try pciAddress(address), host: host, logger: logger)
-      } else if let socket {
-        report = try ShowReport(
-          transport: try VFIOUserClient.connect(path: socket, timeout: .seconds(5), logger: logger),
-          logger: logger)
       } else {
-        report = try ShowReport(transport: try MockTransport(), logger: logger)
+        report = try ShowReport(transport: try device.open(logger: logger), logger: logger)
       }
       if json { try JSONOutput.print(report) } else { report.printText() }
     }
   }
-}
-
-/// The address that an argument names.
-func pciAddress(_ text: String) throws -> PCIAddress {
-  guard let address = PCIAddress(text) else {
-    throw ValidationError(
-      "'\(text)' is not a PCI address; write it like 0000:00:04.0 (see netdma-probe list).")
-  }
-  return address
 }

@@ -26,7 +26,7 @@ struct DeviceChoice: ParsableArguments {
   @Option(
     name: .customLong("device"),
     help: ArgumentHelp(
-      "A PCI function bound to vfio-pci, like 0000:00:04.0.", valueName: "address"))
+      "A PCI function like 0000:00:04.0, see list and bind.", valueName: "address"))
   var address: String?
 
   @Option(
@@ -61,10 +61,8 @@ struct DeviceChoice: ParsableArguments {
       throw ValidationError("--model and --raid describe the device of --mock.")
     }
     _ = try profile()
-    if let address, PCIAddress(address) == nil {
-      throw ValidationError(
-        "'\(address)' is not a PCI address; write it like 0000:00:04.0 (see netdma-probe list).")
-    }
+    try ArgumentValue.requirePath(socket, of: "--vfio-user")
+    try address.map { _ = try pciAddress($0) }
   }
 
   /// What the device model is, as fast as this machine can.
@@ -83,4 +81,13 @@ struct DeviceChoice: ParsableArguments {
     }
     return try MockTransport(profile: try profile(channels: channels))
   }
+}
+
+/// The address that an argument names.
+func pciAddress(_ text: String) throws -> PCIAddress {
+  guard let address = PCIAddress(text) else {
+    throw ValidationError(
+      "'\(text)' is not a PCI address; write it like 0000:00:04.0 (see netdma-probe list).")
+  }
+  return address
 }

@@ -19,20 +19,24 @@ struct ModelOptions: ParsableArguments {
   var hasRAID = false
 
   @Option(
-    name: .customLong("device-id"),
+    name: .customLong("device-id"), parsing: .unconditional,
     help: ArgumentHelp("PCI device id of every function.", valueName: "hex"))
   var deviceID: String?
 
-  @Option(help: ArgumentHelp("Channels of each function (1).", valueName: "n"))
+  @Option(
+    parsing: .unconditional,
+    help: ArgumentHelp("Channels of each function (1).", valueName: "n"),
+    transform: ArgumentValue.whole(1...31))
   var channels: Int?
 
   @Option(
-    name: .customLong("cb-version"),
+    name: .customLong("cb-version"), parsing: .unconditional,
     help: ArgumentHelp("3.0 to 3.4 (that of the model).", valueName: "x.y"),
     completion: .list((0...4).map { "3.\($0)" }))
   var cbVersion: String?
 
   @Option(
+    parsing: .unconditional,
     help: ArgumentHelp(
       "DMACAPABILITY: names like page-break,fill,xor,pq or a hexadecimal number.",
       valueName: "list"))
@@ -46,7 +50,8 @@ struct ModelOptions: ParsableArguments {
   func profile(function: Int) throws -> DeviceProfile {
     try ModelChoice(
       name: name, hasRAID: hasRAID, deviceID: deviceID.map(Self.identifier), channels: channels,
-      cbVersion: cbVersion.map(Self.version), capabilities: capabilities, timing: timing.timing
+      cbVersion: cbVersion.map(Self.version), capabilities: capabilities, timing: timing.timing,
+      isChangeable: true
     ).profile(function: function)
   }
 
@@ -78,6 +83,8 @@ struct ModelChoice {
   var cbVersion: UInt8?
   var capabilities: String?
   var timing = EngineTiming.skylake
+  /// Whether the command has options for what differs from the model, which may help then.
+  var isChangeable = false
 
   /// Function `function` of as many chips as it takes.
   ///
@@ -86,7 +93,18 @@ struct ModelChoice {
     do throws(ProfileError) {
       return try found(function: function)
     } catch {
-      throw ValidationError("\(error.what) \(error.why) \(error.remedy)")
+      throw ValidationError("\(error.what) \(error.why) \(remedy(error))")
+    }
+  }
+
+  /// What helps, in options that the command has.
+  private func remedy(_ error: ProfileError) -> String {
+    switch error {
+    case .unknownName where isChangeable: "Name one of them, or give --device-id."
+    case .noRAID where isChangeable:
+      "Name one of them with --model, or leave --raid out and say --capabilities xor,pq."
+    case .noRAID: "Name one of them with --model, or leave --raid out."
+    default: error.remedy
     }
   }
 

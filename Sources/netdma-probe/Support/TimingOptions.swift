@@ -9,44 +9,38 @@ struct TimingOptions: ParsableArguments {
   var fast = false
 
   @Option(
-    name: .customLong("bytes-per-second"),
-    help: ArgumentHelp("Rate of each channel (10000000000); 0 for no limit.", valueName: "n"))
+    name: .customLong("bytes-per-second"), parsing: .unconditional,
+    help: ArgumentHelp("Rate of each channel (10000000000); 0 for no limit.", valueName: "n"),
+    transform: ArgumentValue.whole(0...UInt64.max))
   var bytesPerSecond: UInt64?
 
   @Option(
-    name: .customLong("descriptor-time"),
-    help: ArgumentHelp("Fixed cost of a descriptor (20).", valueName: "ns"))
+    name: .customLong("descriptor-time"), parsing: .unconditional,
+    help: ArgumentHelp("Fixed cost of a descriptor (20).", valueName: "ns"), transform: Self.time)
   var descriptorTime: UInt64?
 
   @Option(
-    name: .customLong("completion-time"),
-    help: ArgumentHelp("Cost of writing a completion word (200).", valueName: "ns"))
+    name: .customLong("completion-time"), parsing: .unconditional,
+    help: ArgumentHelp("Cost of writing a completion word (200).", valueName: "ns"),
+    transform: Self.time)
   var completionTime: UInt64?
 
   @Option(
-    name: .customLong("start-delay"),
-    help: ArgumentHelp("From a doorbell to an idle engine's start (40000).", valueName: "ns"))
+    name: .customLong("start-delay"), parsing: .unconditional,
+    help: ArgumentHelp("From a doorbell to an idle engine's start (40000).", valueName: "ns"),
+    transform: Self.time)
   var startDelay: UInt64?
 
   @Option(
-    name: .customLong("interrupt-delay"),
+    name: .customLong("interrupt-delay"), parsing: .unconditional,
     help: ArgumentHelp(
-      "From an event to its interrupt (0); INTRDELAY is added.", valueName: "ns"))
+      "From an event to its interrupt (0); INTRDELAY is added.", valueName: "ns"),
+    transform: Self.time)
   var interruptDelay: UInt64?
 
   /// Longer ones would be taken for a hang by every driver.
-  private static let maximumTime: UInt64 = 10_000_000_000
-
-  func validate() throws {
-    for (name, value) in [
-      ("descriptor-time", descriptorTime), ("completion-time", completionTime),
-      ("start-delay", startDelay), ("interrupt-delay", interruptDelay),
-    ] {
-      guard value ?? 0 <= Self.maximumTime else {
-        throw ValidationError("--\(name) is at most \(Self.maximumTime) ns, which are 10 s.")
-      }
-    }
-  }
+  private static let time = ArgumentValue.whole(
+    0...UInt64(10_000_000_000), note: " nanoseconds, which are 10 s")
 
   /// All of it together.
   var timing: EngineTiming {

@@ -29,11 +29,15 @@ struct VerifyCommand: ParsableCommand {
 
   @OptionGroup var device: DeviceOptions
 
-  @Option(help: ArgumentHelp("Copies to make.", valueName: "n"))
+  @Option(
+    parsing: .unconditional, help: ArgumentHelp("Copies to make (1000).", valueName: "n"),
+    transform: ArgumentValue.whole(1...Int.max))
   var count = 1000
 
   @Option(
-    name: .customLong("max-size"), help: ArgumentHelp("The longest copy.", valueName: "bytes"))
+    name: .customLong("max-size"), parsing: .unconditional,
+    help: ArgumentHelp("The longest copy, like 9000 or 64K (3M).", valueName: "bytes"),
+    transform: ArgumentValue.size(1...64 << 20))
   var maximumSize = 3 << 20
 
   @Flag(name: .customLong("poll"), help: "Poll for completions instead of taking interrupts.")
@@ -46,12 +50,17 @@ struct VerifyCommand: ParsableCommand {
       valueName: "kind"))
   var interruptKind: InterruptKind?
 
-  @Option(help: ArgumentHelp("Start of the random sequence (random by default).", valueName: "n"))
+  @Option(
+    parsing: .unconditional,
+    help: ArgumentHelp("Start of the random sequence (random by default).", valueName: "n"),
+    transform: ArgumentValue.whole(0...UInt64.max))
   var seed: UInt64?
 
   @Option(
+    parsing: .unconditional,
     help: ArgumentHelp(
-      "Channels to use (all by default); a mock is made with as many.", valueName: "n"))
+      "Channels to use (all by default); a mock is made with as many.", valueName: "n"),
+    transform: ArgumentValue.whole(1...31))
   var channels: Int?
 
   @Flag(
@@ -65,15 +74,8 @@ struct VerifyCommand: ParsableCommand {
   @OptionGroup var log: LogOptions
 
   func validate() throws {
-    guard count >= 1 else { throw ValidationError("--count is at least 1.") }
-    guard (1...64 << 20).contains(maximumSize) else {
-      throw ValidationError("--max-size is 1 to 67108864 bytes.")
-    }
     guard !polls || interruptKind == nil else {
       throw ValidationError("--poll takes no interrupts, so --interrupts has no meaning with it.")
-    }
-    if let channels, !(1...31).contains(channels) {
-      throw ValidationError("--channels is 1 to 31.")
     }
   }
 

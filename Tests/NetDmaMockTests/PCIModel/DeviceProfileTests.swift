@@ -221,7 +221,15 @@ struct DeviceProfileTests {
     #expect(throws: ProfileError.unmodelledCapabilities(bits: 0x400)) {
       _ = try DMACapabilities(parsing: "0x441")
     }
-    for text in ["", "fill,", "dif", "0xzz"] {
+    // Hexadecimal digits are a number, unless they are a name.
+    #expect(try DMACapabilities(parsing: "341").rawValue == 0x341)
+    #expect(try DMACapabilities(parsing: "DCA") == .dca)
+    for number in ["0x100000000", "ffffffffff"] {
+      #expect(throws: ProfileError.capabilitiesTooWide(number: number)) {
+        _ = try DMACapabilities(parsing: number)
+      }
+    }
+    for text in ["", "fill,", "dif", "0xzz", "0x", "0x-1", "+41"] {
       #expect(throws: ProfileError.self) { _ = try DMACapabilities(parsing: text) }
     }
     // The names are the driver's, which netdma-probe prints.

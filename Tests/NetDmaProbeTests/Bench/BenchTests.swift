@@ -143,6 +143,50 @@ struct BenchTests {
     }
   }
 
+  @Test("one file for two outputs is wrong usage, however it is named, and what was there stays")
+  func sameFile() throws {
+    let directory = try ScratchDirectory()
+    let path = directory.path + "/out"
+    func run(_ names: [String]) throws -> ProbeResult {
+      let result = try ProbeProcess.run(
+        Self.short + zip(["--csv", "--report"], names).flatMap { [$0, $1] })
+      #expect(result.output == "")
+      #expect(result.errors.contains("Two of --json, --csv and --report name one file"))
+      #expect(result.errors.contains("Usage: netdma-probe bench"))
+      return result
+    }
+    #expect(try run([path, directory.path + "/./out"]).status == 64)
+    #expect(access(path, F_OK) != 0)
+    try "before".write(toFile: path, atomically: false, encoding: .utf8)
+    try #require(symlink(path, path + ".link") == 0)
+    #expect(try run([path, path + ".link"]).status == 64)
+    #expect(try text(path) == "before")
+    // Devices take any number of outputs.
+    let devices = try ProbeProcess.run(
+      Self.short + ["--json", "/dev/null", "--csv", "/dev/null", "--no-compare-cpu"])
+    #expect(devices.status == 0, "\(devices.errors)")
+  }
+
+  @Test(
+    "a file that was made for what was then not measured is removed, one that was there is kept")
+  func abandoned() throws {
+    let directory = try ScratchDirectory()
+    let (new, old) = (directory.path + "/new.html", directory.path + "/old.csv")
+    try "before".write(toFile: old, atomically: false, encoding: .utf8)
+    let result = try ProbeProcess.run([
+      "bench", "--vfio-user", "/nonexistent.sock", "--report", new, "--csv", old,
+    ])
+    #expect(result.status == 69)
+    #expect(access(new, F_OK) != 0)
+    #expect(try text(old) == "before")
+  }
+
+  @Test("a batch that fits no depth is told with the depth that it must fit")
+  func batch() throws {
+    let result = try ProbeProcess.run(["bench", "--mock", "--depths", "1,4", "--batch", "8"])
+    #expect(result.errors.contains("--batch 8 is more than --depths 4"))
+  }
+
   @Test(
     "what does not fit together is wrong usage",
     arguments: [
@@ -150,6 +194,8 @@ struct BenchTests {
       ["--depths", "40000"], ["--mode", "async", "--batch", "2"],
       ["--mode", "async", "--channels", "1"], ["--mode", "fast"], ["--ops", "move"],
       ["--json", "--csv", "-"], ["--csv", "-", "--report", "-"],
+      ["--json", "a.json", "--json-file", "b.json"], ["--depths", "1", "--batch", "2"],
+      ["--depths", "1,8", "--batch", "4,16"], ["--batch", "33"],
     ])
   func usage(arguments: [String]) throws {
     let result = try ProbeProcess.run(["bench", "--mock"] + arguments)

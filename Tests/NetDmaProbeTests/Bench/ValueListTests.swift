@@ -41,16 +41,17 @@ struct ValueListTests {
     #expect(throws: ValidationError.self) { try ValueList.counts(text, 1...31) }
   }
 
-  @Test("--json with a file's name is --json-file, alone it stays a flag, and only for bench")
+  @Test("--json with a file's name is --json-to, alone it stays a flag, and only for bench")
   func jsonFile() {
     func changed(_ line: String) -> String {
       BenchArguments.withJSONFile(line.split(separator: " ").map(String.init))
         .joined(separator: " ")
     }
-    #expect(changed("bench --mock --json out.json") == "bench --mock --json-file out.json")
-    #expect(changed("bench --json out.json --mock") == "bench --json-file out.json --mock")
-    #expect(changed("bench --json=out.json --mock") == "bench --json-file=out.json --mock")
-    #expect(changed("bench --mock --json -") == "bench --mock --json-file -")
+    #expect(changed("bench --mock --json out.json") == "bench --mock --json-to out.json")
+    #expect(changed("bench --json out.json --mock") == "bench --json-to out.json --mock")
+    #expect(changed("bench --json=out.json --mock") == "bench --json-to out.json --mock")
+    #expect(changed("bench --json=-o --mock") == "bench --json-to -o --mock")
+    #expect(changed("bench --mock --json -") == "bench --mock --json-to -")
     #expect(changed("bench --json --mock") == "bench --json --mock")
     #expect(changed("bench --mock --json") == "bench --mock --json")
     #expect(changed("verify --json --mock") == "verify --json --mock")

@@ -140,9 +140,12 @@ struct DocumentationTests {
   func helpExamples() throws {
     let tool = try HelpDump(of: NetDmaProbe.self).command
     for command in tool.visibleCommands {
-      let lines = (command.discussion ?? "").split(separator: "\n").map {
-        $0.trimmingCharacters(in: .whitespaces)
+      let source = (command.discussion ?? "").split(separator: "\n")
+      // --help goes on in column 0 with what is longer.
+      for line in source where line.hasPrefix("  ") {
+        #expect(line.count <= 80, "\(command.commandName): \(line)")
       }
+      let lines = source.map { $0.trimmingCharacters(in: .whitespaces) }
       let examples = lines.filter { $0.hasPrefix("netdma-probe ") || $0.hasPrefix("sudo ") }
       #expect(examples.count >= 2, "\(command.commandName) has examples")
       for example in examples {
