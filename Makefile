@@ -58,4 +58,4 @@ uninstall: ## Remove what install installed
 
 .PHONY: clean
 clean: ## Remove what was built; not the guests' cache (~/.cache/netdma-vfio)
-	@rm -rf .build Benchmarks/.build bench-results.json
+	@rm -rf .build .build-* Benchmarks/.build Fuzz/.build Fuzz/Work bench-results.json

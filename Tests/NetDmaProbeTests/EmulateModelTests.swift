@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import Glibc
 import Logging
 import NetDmaVFIO
 import Testing
@@ -54,6 +55,20 @@ struct EmulateModelTests {
     #expect(try identity("--device-id", "1234") == Identity(0x1234, 0x33, 0x41))
     #expect(
       try identity("--model", "haswell", "--device-id", "1234") == Identity(0x1234, 0x32, 0x41))
+  }
+
+  @Test("an id that no part has is told of with the model that it stands for")
+  func unknownID() throws {
+    let directory = try ScratchDirectory()
+    let process = try ProbeProcess([
+      "emulate", "--socket", directory.path + "/s", "--device-id", "1234", "--json",
+    ])
+    try process.wait(until: "it is served") { $0.output.hasSuffix("\n") }
+    let object = try jsonObject(ProbeResult(status: 0, output: process.output, errors: ""))
+    #expect(object["model"] as? String == "skylake")
+    #expect(object["deviceID"] as? String == "1234")
+    process.kill(SIGTERM)
+    _ = try process.wait()
   }
 
   @Test("functions have the ids of a real socket, and of a second one behind its last")

@@ -133,6 +133,45 @@ struct InstallTests {
     }
   }
 
+  @Test("options that take a file or a socket complete the names of files")
+  func fileCompletion() throws {
+    let dump = try JSONSerialization.jsonObject(with: Data(NetDmaProbe._dumpHelp().utf8))
+    let tool = try #require((dump as? [String: Any])?["command"] as? [String: Any])
+    let commands = try #require(tool["subcommands"] as? [[String: Any]])
+    var names: Set<String> = []
+    for command in commands {
+      for argument in command["arguments"] as? [[String: Any]] ?? []
+      where argument["shouldDisplay"] as? Bool == true {
+        guard ["file", "path"].contains(argument["valueName"] as? String) else { continue }
+        let name = (argument["preferredName"] as? [String: Any])?["name"] as? String ?? ""
+        let kind = argument["completionKind"] as? [String: Any]
+        #expect(kind?["file"] != nil, "\(command["commandName"] ?? "") --\(name)")
+        names.insert(name)
+      }
+    }
+    #expect(names == ["vfio-user", "socket", "csv", "json-file", "report"])
+  }
+
+  @Test("clean removes every directory that a step of test.sh builds in, and no source")
+  func clean() throws {
+    let root = Root()
+    let built = [
+      ".build", ".build-thread", ".build-address", "Benchmarks/.build", "Fuzz/.build", "Fuzz/Work",
+    ]
+    for path in built + ["Sources", "Fuzz/Corpus"] {
+      try FileManager.default.createDirectory(
+        at: root.url.appendingPathComponent(path), withIntermediateDirectories: true)
+      try "".write(
+        to: root.url.appendingPathComponent(path + "/file"), atomically: true, encoding: .utf8)
+    }
+    let result = try run([
+      "make", "--no-print-directory", "-C", root.url.path, "-f",
+      Document.package.appendingPathComponent("Makefile").path, "clean",
+    ])
+    #expect(result.status == 0, "\(result.text)")
+    #expect(root.files == ["Fuzz/Corpus/file", "Sources/file"])
+  }
+
   @Test("without a built program install says what to do, and writes nothing")
   func missingProgram() throws {
     let root = Root()

@@ -18,7 +18,7 @@ struct JSONSchemaTests {
     ["unbind", Situation.device, "--dry-run"],
     ["verify", "--mock", "--count", "20", "--max-size", "4096"],
     ["verify", "--mock", "--count", "20", "--max-size", "4096", "--poll"],
-    ["conformance", "--mock"],
+    ["conformance", "--mock"], ["conformance", "--list"],
     ["bench", "--mock", "--sizes", "64,64K", "--duration", "0.01", "--verify"],
     ["bench", "--mock", "--sizes", "4K", "--duration", "0.01", "--no-compare-cpu"],
   ]

@@ -99,7 +99,8 @@ package final class InstantTransport: DeviceTransport, @unchecked Sendable {
   private func answer() -> Bool {
     for channel in 0..<channelCount {
       page.storeBytes(of: 0, toByteOffset: Self.window(channel) + 0x04, as: UInt8.self)
-      guard var device = device(of: channel, at: page), device.doorbell.pointee != 0 else { continue }
+      guard var device = device(of: channel, at: page), device.doorbell.pointee != 0
+      else { continue }
       instant_device_complete(&device)
     }
     return !isStopping.load(ordering: .sequentiallyConsistent)

@@ -16,7 +16,8 @@ struct DoctorCommand: ParsableCommand {
       nothing is wrong it proves that with copies on the device.
 
       Run it as the user who will use the device. Without DEVICE it takes the engine that is \
-      closest to working. Nothing is changed.
+      closest to working. It changes nothing but that a device that is free and bound to vfio-pci \
+      is opened, which resets it.
 
       EXAMPLES
         netdma-probe doctor

@@ -67,7 +67,9 @@ struct ModelTurnTests {
     #expect(bench.bytes(ModelBench.page(3), 64) == ModelBench.pattern(64, seed: 1))
   }
 
-  @Test("a count that grows while the engine copies is carried out; lowered again, so far and no further")
+  @Test(
+    "a count that grows while the engine copies is carried out; lowered again, so far and no further"
+  )
   func grownAndLowered() throws {
     let bench = try ModelBench()
     bench.put(ModelBench.pattern(64 * 8), at: ModelBench.page(2))
