@@ -61,6 +61,23 @@ struct BindTests {
     #expect(unbound.changes.map(\.driver) == ["ioatdma"])
   }
 
+  @Test("what is no engine is left alone, unless that is forced")
+  func notAnEngine() throws {
+    let machine = try Machine { tree in
+      try tree.file(SysFSTree.directory("0000:00:04.0") + "/device", "0x1521\n")
+    }
+    do {
+      _ = try machine.action().bind(machine.engine)
+      Issue.record("it was bound")
+    } catch let error as PCIError {
+      guard case .notAnEngine = error else { throw error }
+      #expect(error.why.contains("8086:1521"))
+    }
+    #expect(machine.kernel.writes.isEmpty)
+    _ = try machine.action([.force]).bind(machine.engine)
+    #expect(machine.driver() == "vfio-pci")
+  }
+
   @Test("a function that had no driver has none after bind and unbind")
   func driverless() throws {
     let machine = try Machine { $0.setDriver("0000:00:04.0", nil) }

@@ -71,6 +71,33 @@ struct ExitStatusTests {
     #expect(result.errors.contains("No space left on device"))
   }
 
+  @Test("so is a long output, which is written past the stream's buffer, and one before an exit status")
+  func fullDiskInOtherWays() throws {
+    let full = ["/bin/sh", "-c", "exec \"$0\" \"$@\" >/dev/full"]
+    for arguments in [["manual"], ["conformance", "--list"], ["doctor"]] {
+      let result = try ProbeProcess.run(arguments, wrapper: full)
+      #expect(result.status == 74, "\(arguments)")
+      #expect(result.errors.contains("error: The output could not be written."), "\(arguments)")
+    }
+    // A reader who has enough is none of that.
+    #expect(try ProbeProcess.run(["manual"], output: .closedPipe).status == 0)
+  }
+
+  @Test("two signals at once are one, and what was found until then is printed", arguments: [true, false])
+  func signals(isBench: Bool) throws {
+    let arguments =
+      isBench
+      ? ["bench", "--mock", "--json", "--duration", "20"]
+      : ["verify", "--mock", "--count", "10000000", "--json"]
+    let process = try ProbeProcess(arguments, errors: .terminal(columns: 80))
+    try process.wait(until: "it is at work") { $0.errors.contains("%") }
+    process.kill(SIGINT)
+    process.kill(SIGTERM)
+    let result = try process.wait()
+    #expect(result.status == 130)
+    #expect(try jsonObject(result)["interrupted"] as? Bool == true)
+  }
+
   @Test("every command's help shows examples, and ends with 0")
   func help() throws {
     for command in ["list", "show", "doctor", "bind", "unbind", "verify", "emulate", "bench"] {

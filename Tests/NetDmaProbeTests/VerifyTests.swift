@@ -83,6 +83,27 @@ struct VerifyTests {
     return client
   }
 
+  @Test("a verification that was stopped is not called a failure of the device, nor complete")
+  func stopped() throws {
+    let client = try ProbeProcess(
+      ["verify", "--mock", "--count", "10000000"], errors: .terminal(columns: 80))
+    try client.wait(until: "copies are made") { $0.errors.contains(" copies (") }
+    client.kill(SIGINT)
+    let result = try client.wait()
+    #expect(result.status == 130)
+    #expect(result.output.contains("of 10000000 copies, of which every byte matched"))
+    #expect(!result.output.contains("erified"))
+    #expect(!result.errors.contains("error:"))
+  }
+
+  @Test("one copy, which has to fail, and does", arguments: 1...4)
+  func onlyAFault(seed: Int) throws {
+    let result = try ProbeProcess.run([
+      "verify", "--mock", "--count", "1", "--faults", "--seed", "\(seed)",
+    ])
+    #expect(result.status == 0, "\(result.errors)")
+  }
+
   @Test("a client killed in mid-transfer leaves the server serving the next")
   func killedClient() throws {
     let emulator = try EmulatorProcess()

@@ -70,6 +70,40 @@ struct ConnectionTests {
     #expect(try emulator.client().read(.bar0, at: 0, width: .byte) == 1)
   }
 
+  @Test("a file that is no socket is not touched, by a server or by the advice of a client")
+  func noSocket() throws {
+    let path = Emulator.freshPath()
+    defer { unlink(path) }
+    let file = open(path, O_CREAT | O_WRONLY, 0o600)
+    #expect(write(file, "precious", 8) == 8)
+    close(file)
+    #expect(throws: VFIOUserServerError.notASocket(path: path)) { try Emulator(path: path) }
+    do {
+      _ = try VFIOUserClient.connect(path: path, logger: Emulator.log)
+      Issue.record("a file answered")
+    } catch let error {
+      #expect(error.why == "What is there is no socket.")
+      #expect(!error.remedy.contains("emulate"))
+    }
+    var status = stat()
+    #expect(lstat(path, &status) == 0 && status.st_size == 8)
+  }
+
+  @Test("a server that ends leaves the socket of its successor")
+  func successor() throws {
+    let path = Emulator.freshPath()
+    defer { unlink(path) }
+    do {
+      let first = try Emulator(path: path)
+      unlink(path)
+      let second = try Emulator(path: path)
+      first.server.stop()
+      withExtendedLifetime(first) {}
+      #expect(try second.client().read(.bar0, at: 0, width: .byte) == 1)
+    }
+    #expect(access(path, F_OK) != 0)
+  }
+
   @Test("a stopped server removes its socket and hangs up; its client finds out by itself")
   func stop() throws {
     let eventFD = try EventFD()

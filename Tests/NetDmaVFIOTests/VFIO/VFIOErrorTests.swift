@@ -25,7 +25,10 @@ struct VFIOErrorTests {
     .invalidAccess(device: "D", region: 0, offset: 1, width: 2),
     .configurationRefused(device: "D", register: 4, wanted: 6, found: 2),
     .deviceGone(device: "D"), .system(device: "D", error: call),
-    .noServer(device: "D", error: call), .serverBusy(device: "D"),
+    .noServer(device: "D", error: call),
+    .noServer(
+      device: "D", error: SystemCallError(call: "connect", subject: "D", errno: .notSocket)),
+    .socketDenied(device: "D"), .serverBusy(device: "D"),
     .refused(device: "D", command: "X", errno: .ioError),
     .protocolViolation(device: "D", command: "X", detail: "It is so."),
     .timedOut(device: "D", command: "X", seconds: 1), .disconnected(device: "D"),
