@@ -71,7 +71,8 @@ struct ExitStatusTests {
     #expect(result.errors.contains("No space left on device"))
   }
 
-  @Test("so is a long output, which is written past the stream's buffer, and one before an exit status")
+  @Test(
+    "so is a long output, which is written past the stream's buffer, and one before an exit status")
   func fullDiskInOtherWays() throws {
     let full = ["/bin/sh", "-c", "exec \"$0\" \"$@\" >/dev/full"]
     for arguments in [["manual"], ["conformance", "--list"], ["doctor"]] {
@@ -83,7 +84,9 @@ struct ExitStatusTests {
     #expect(try ProbeProcess.run(["manual"], output: .closedPipe).status == 0)
   }
 
-  @Test("two signals at once are one, and what was found until then is printed", arguments: [true, false])
+  @Test(
+    "two signals at once are one, and what was found until then is printed",
+    arguments: [true, false])
   func signals(isBench: Bool) throws {
     let arguments =
       isBench

@@ -74,6 +74,30 @@ struct DeviceTests {
     try engine.close()
   }
 
+  @Test("an unmap that brings the file along is carried out, and 16 vectors come in one message")
+  func strangersHabits() throws {
+    let emulator = try Emulator(
+      ModelConfiguration(channelCount: 16, timing: .fast))
+    let peer = try emulator.peer().greeted()
+    let file = try MemoryFile(size: 4096)
+    // As SPDK's client does it.
+    for _ in 0..<2 {
+      let map = Wire.map(at: 0x10000, size: 4096)
+      #expect(try peer.errno(of: .dmaMap, map, descriptors: [file.fd]) == 0)
+      let unmap = Wire.unmap(at: 0x10000, size: 4096)
+      #expect(try peer.errno(of: .dmaUnmap, unmap, descriptors: [file.fd]) == 0)
+    }
+    // As rust-vmm's client does it, whatever was announced.
+    let event = try EventFD()
+    let vectors = Wire.setIRQs(flags: 0x24, count: 16)
+    let events = [CInt](repeating: event.rawValue, count: 16)
+    #expect(try peer.errno(of: .deviceSetIRQs, vectors, descriptors: events) == 0)
+    let trigger = Wire.setIRQs(flags: 0x21, start: 15)
+    #expect(try peer.errno(of: .deviceSetIRQs, trigger) == 0)
+    let drained = event.drain()
+    #expect(drained == 1)
+  }
+
   @Test("an overlapping mapping is refused with its own error, and an unmap must match a map")
   func mappings() throws {
     let emulator = try Emulator()

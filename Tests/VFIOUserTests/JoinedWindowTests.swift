@@ -72,6 +72,60 @@ struct JoinedWindowTests {
     #expect(try byte(3) == 9)
   }
 
+  @Test(
+    "ranges without a file stay apart: the client is never asked for bytes of two of its mappings")
+  func withoutFile() throws {
+    for page: UInt64 in 0..<3 {
+      try memory.map(
+        first: page * Self.page, size: Self.page, permissions: .readWrite, file: nil, offset: 0)
+    }
+    #expect(memory.mappingCount == 3)
+    let client = RecordingClient()
+    memory.setRemote(client)
+    var bytes = [UInt8](repeating: 0, count: 4096)
+    try bytes.withUnsafeMutableBytes { try memory.read(2048, into: $0) }
+    #expect(
+      client.requests == [.init(address: 2048, count: 2048), .init(address: 4096, count: 2048)])
+  }
+
+  @Test("a file is let go with the last range in it, whatever else is mapped")
+  func filesGo() throws {
+    try map(0)
+    for index: UInt64 in 1...300 {
+      let other = try MemoryFile(size: 4096)
+      try memory.map(
+        first: index * 2 * Self.page, size: Self.page, permissions: .readWrite,
+        file: SharedDescriptor(owning: dup(other.fd)), offset: 0)
+      memory.remove(first: index * 2 * Self.page, last: (index * 2 + 1) * Self.page - 1)
+    }
+    #expect(memory.fileCount == 1)
+    file.write([7], at: 0)
+    #expect(try byte(0) == 7)
+    memory.removeAll()
+    #expect(memory.fileCount == 0)
+  }
+
+  @Test("a client that is asked for bytes can take other memory away before it answers")
+  func unmapWhileAsked() throws {
+    for page: UInt64 in 0..<8 { try map(page) }
+    try memory.map(
+      first: 16 * Self.page, size: Self.page, permissions: .readWrite, file: nil, offset: 0)
+    file.write([1, 2, 3], at: 4096)
+    let client = RecordingClient()
+    let isRemoved = Signal()
+    client.onWrite { [memory] in
+      let thread = try? PinnedThread(name: "test") { _ in
+        memory.remove(first: 7 * Self.page, last: 8 * Self.page - 1)
+        isRemoved.set()
+      }
+      thread?.detach()
+      return isRemoved.wait(for: .seconds(20))
+    }
+    memory.setRemote(client)
+    try memory.copy(from: Self.page, to: 16 * Self.page, count: 4096)
+    #expect(Array(client.written.prefix(3)) == [1, 2, 3])
+  }
+
   @Test("a window in use is not joined, so that whoever unmaps it finds its users")
   func inUse() throws {
     try map(0)
@@ -82,4 +136,37 @@ struct JoinedWindowTests {
     try map(2)
     #expect(memory.mappingCount == 2)
   }
+}
+
+/// A client that is asked for its memory.
+private final class RecordingClient: RemoteMemory {
+  struct Request: Equatable {
+    let address: UInt64
+    let count: Int
+  }
+  private struct State {
+    var requests: [Request] = []
+    var written: [UInt8] = []
+    var onWrite: @Sendable () -> Bool = { true }
+  }
+  private let state = Mutex(State())
+
+  var requests: [Request] { state.withLock { $0.requests } }
+  var written: [UInt8] { state.withLock { $0.written } }
+  func onWrite(_ body: @escaping @Sendable () -> Bool) { state.withLock { $0.onWrite = body } }
+
+  func read(_ address: UInt64, _ count: Int) -> [UInt8]? {
+    state.withLock { $0.requests.append(Request(address: address, count: count)) }
+    return [UInt8](repeating: 0, count: count)
+  }
+  func write(_ address: UInt64, _ bytes: [UInt8]) -> Bool {
+    let answer = state.withLock { state in
+      state.written += bytes
+      return state.onWrite
+    }
+    return answer()
+  }
+  func post(_ address: UInt64, _ bytes: [UInt8]) -> Bool { write(address, bytes) }
+  func settle() {}
+  func abandon() {}
 }

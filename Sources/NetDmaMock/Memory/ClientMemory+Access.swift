@@ -22,12 +22,17 @@ extension ClientMemory {
       defer { leave(window) }
       return try body(window, address, 0, count)
     }
-    let windows = try enter(address, count, direction)
-    defer { leave(windows) }
+    // All of it first. Then one window at a time: while the client is asked for a piece nothing else is
+    // held, which it may be taking away before it answers.
+    leave(try enter(address, count, direction))
     var offset = 0
-    for window in windows {
+    while offset < count {
       let start = address + UInt64(offset)
-      let piece = Int(min(UInt64(count - offset), window.last - start + 1))
+      guard let window = enterOne(start, last: start, wanted) else {
+        throw BusFault(address: start, direction: direction)
+      }
+      defer { leave(window) }
+      let piece = Int(min(UInt64(count - offset) - 1, window.last - start)) + 1
       try body(window, start, offset, piece)
       offset += piece
     }
@@ -111,10 +116,10 @@ extension ClientMemory {
     from source: UInt64, to destination: UInt64, count: Int
   ) throws(BusFault) {
     if try copyDirectly(from: source, to: destination, count: count) { return }
-    let sources = try enter(source, count, .read)
-    defer { leave(sources) }
-    let targets = try enter(destination, count, .write)
-    defer { leave(targets) }
+    // Nothing is written when a byte of either side is refused. What is taken away behind this look
+    // faults where it is touched; held meanwhile, it would keep a client waiting who is to answer.
+    leave(try enter(source, count, .read))
+    leave(try enter(destination, count, .write))
     // Through a buffer: the whole source of this piece is read before a byte is written.
     try unsafe withUnsafeTemporary(count) { (buffer) throws(BusFault) in
       try unsafe read(source, into: buffer)

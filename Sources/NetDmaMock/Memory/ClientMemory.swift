@@ -69,7 +69,8 @@ public final class ClientMemory: BusMemory {
         users.isUnused, next.users.isUnused
       else { return nil }
       switch (backing, next.backing) {
-      case (.client, .client): break
+      // A client that is asked for bytes looks for one mapping of its own that holds them all.
+      case (.client, .client): return nil
       case (.file(let file, let offset), .file(let other, let nextOffset))
       where file === other && nextOffset == offset + (next.first - first): break
       default: return nil
@@ -81,10 +82,23 @@ public final class ClientMemory: BusMemory {
   private struct State {
     /// Sorted, disjoint.
     var windows: [Window] = []
-    /// Files mapped whole.
-    var files: [SharedFile.Identity: SharedFile] = [:]
-    /// Addresses that all files of this client took, also those that were replaced since.
-    var mappedBytes: UInt64 = 0
+    /// Files mapped whole: as long as a window is in them.
+    var files: [SharedFile.Identity: MappedFile] = [:]
+    /// Those of which there is a newer mapping, since they grew.
+    var replaced: [MappedFile] = []
+
+    /// Forgets the files that no window is in any more; gives the bytes of the others.
+    mutating func mappedBytes() -> UInt64 {
+      files = files.filter { $0.value.file != nil }
+      replaced.removeAll { $0.file == nil }
+      // Each sum was below the limit when the file was mapped.
+      return files.values.reduce(0) { $0 &+ $1.length } &+ replaced.reduce(0) { $0 &+ $1.length }
+    }
+  }
+
+  private struct MappedFile {
+    private(set) weak var file: SharedFile?
+    let length: UInt64
   }
 
   private let state = Mutex(State())
@@ -95,7 +109,9 @@ public final class ClientMemory: BusMemory {
   let hasRemoteStores = Atomic<Bool>(false)
 
   /// Files that one client may share at a time.
-  private static let maximumFiles = 256
+  ///
+  /// Huge pages come as a file each; each takes one of the 65,530 mappings of a process.
+  private static let maximumFiles = 8192
   /// Address space that one client's files may take of ours: nothing of it is memory, but without
   /// addresses nothing else can be allocated.
   private static let maximumMappedBytes: UInt64 = 16 << 40
@@ -111,6 +127,14 @@ public final class ClientMemory: BusMemory {
 
   /// Number of windows; mappings that join one another are one.
   public var mappingCount: Int { state.withLock { $0.windows.count } }
+
+  /// Files that are mapped now.
+  var fileCount: Int {
+    state.withLock { state in
+      _ = state.mappedBytes()
+      return state.files.count + state.replaced.count
+    }
+  }
 
   // MARK: - Mapping
 
@@ -156,18 +180,18 @@ public final class ClientMemory: BusMemory {
       throw .notMappable
     }
     // A file that grew, or that was only readable before, is mapped anew; older windows keep theirs.
-    if let known = state.files[facts.identity], known.holds(offset, size),
+    if let known = state.files[facts.identity]?.file, known.holds(offset, size),
       known.isWritable || !permissions.contains(.write)
     {
       return .file(known, offset: offset)
     }
-    let isNew = state.files[facts.identity] == nil
-    let (mappedBytes, overflow) = state.mappedBytes.addingReportingOverflow(facts.length)
-    guard !isNew || state.files.count < maximumFiles, !overflow, mappedBytes <= maximumMappedBytes
+    let (mappedBytes, overflow) = state.mappedBytes().addingReportingOverflow(facts.length)
+    guard state.files.count + state.replaced.count < maximumFiles, !overflow,
+      mappedBytes <= maximumMappedBytes
     else { throw .tooMany }
     guard let file = SharedFile(descriptor.rawValue, facts) else { throw .notMappable }
-    state.mappedBytes = mappedBytes
-    state.files[facts.identity] = file
+    if let old = state.files[facts.identity] { state.replaced.append(old) }
+    state.files[facts.identity] = MappedFile(file: file, length: facts.length)
     return .file(file, offset: offset)
   }
 
@@ -192,10 +216,6 @@ public final class ClientMemory: BusMemory {
         end += 1
       }
       state.windows.replaceSubrange(start..<end, with: rest)
-      if state.windows.isEmpty {
-        state.files = [:]
-        state.mappedBytes = 0
-      }
       return removed
     }
     for window in removed { Self.waitForUsers(window) }

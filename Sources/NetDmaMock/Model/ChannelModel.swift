@@ -104,7 +104,10 @@ final class ChannelModel: Sendable {
     if effect.isEmpty { return true }
     if effect.contains(.wakeEngine) { bell.ring() }
     if effect.contains(.signal) { function.raise(channel: index) }
-    if effect.contains(.withdraw) { function.withdraw(channel: index) }
+    if effect.contains(.withdraw) {
+      // Unless the engine raised the next one meanwhile, which must not be taken back.
+      state.withLock { if !$0.interruptDisabled { function.withdraw(channel: index) } }
+    }
     if effect.contains(.reset), configuration.quirks.contains(.resetWipesMSIX) {
       function.msix?.wipeMSIX()
     }

@@ -24,6 +24,15 @@ public final class DoorbellPage: Sendable {
   /// Bytes of the page.
   public static let size = 0x1000
 
+  /// Whether the function has nothing of its own in the page.
+  static func isFree(in profile: DeviceProfile) -> Bool {
+    let vectors = profile.msixVectorCount
+    let table = profile.model.msixTableOffset..<profile.model.msixTableOffset + 16 * vectors
+    let pending =
+      profile.model.msixPendingOffset..<profile.model.msixPendingOffset + (vectors + 63) / 64 * 8
+    return !table.overlaps(offset..<offset + size) && !pending.overlaps(offset..<offset + size)
+  }
+
   private let file: OwnedFileDescriptor
   private let mapping: MemoryMapping
 

@@ -42,7 +42,8 @@ struct SocketFile: ~Copyable, Sendable {
   ///
   /// No other file has its number while the socket is open.
   borrowing func remove() {
-    guard !isRemoved.exchange(true, ordering: .relaxed), let status = try? Self.linkStatus(path), UInt64(status.st_dev) == device,
+    guard !isRemoved.exchange(true, ordering: .relaxed), let status = try? Self.linkStatus(path),
+      UInt64(status.st_dev) == device,
       UInt64(status.st_ino) == inode
     else { return }
     _ = unsafe unlink(path)

@@ -13,13 +13,16 @@ public enum VFIOUserServerError: DiagnosticError, Equatable {
   case pathInUse(path: String)
   /// There is a file, which is not touched.
   case notASocket(path: String)
+  /// The function has something else where doorbells would be mapped.
+  case noRoomForDoorbells(path: String)
   /// A system call failed.
   case system(path: String, error: SystemCallError)
 
   /// What failed.
   public var what: String {
     switch self {
-    case .pathInUse(let path), .notASocket(let path), .system(let path, _):
+    case .pathInUse(let path), .notASocket(let path), .noRoomForDoorbells(let path),
+      .system(let path, _):
       "No server can be started at \(path)."
     }
   }
@@ -28,6 +31,8 @@ public enum VFIOUserServerError: DiagnosticError, Equatable {
     switch self {
     case .pathInUse: "Another server's socket is there."
     case .notASocket: "A file that is no socket is there."
+    case .noRoomForDoorbells:
+      "This part has its MSI-X table in the page of BAR0 that --mmap-doorbell would offer."
     case .system(_, let error): "\(error)."
     }
   }
@@ -36,6 +41,7 @@ public enum VFIOUserServerError: DiagnosticError, Equatable {
     switch self {
     case .pathInUse: "Stop it, or choose another path."
     case .notASocket: "Choose another path."
+    case .noRoomForDoorbells: "Leave --mmap-doorbell out, or choose another model."
     case .system: "Choose a path of at most 107 bytes in a folder that this user may write to."
     }
   }
@@ -81,6 +87,9 @@ public final class VFIOUserServer: Sendable {
     path: String, profile: DeviceProfile, mapsDoorbells: Bool = false, logger: Logger
   ) throws(VFIOUserServerError) {
     self.path = path
+    guard !mapsDoorbells || DoorbellPage.isFree(in: profile) else {
+      throw .noRoomForDoorbells(path: path)
+    }
     self.mapsDoorbells = mapsDoorbells
     self.logger = logger
     do throws(SystemCallError) {

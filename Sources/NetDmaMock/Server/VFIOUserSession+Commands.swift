@@ -71,19 +71,19 @@ extension VFIOUserSession {
     let region = RegionIndex(rawValue: index)
     let size = function.pci.size(of: region)
     var flags = size > 0 ? VFIOUser.regionRead | VFIOUser.regionWrite : 0
-    var capabilities: [UInt8] = []
+    let offersPage = region == .bar0 && mapsDoorbells && peerDescriptors > 0
+    var capabilities = offersPage ? Self.doorbellCapabilities : []
     var page: DoorbellPage?
-    if region == .bar0, mapsDoorbells, peerDescriptors > 0 {
+    let needed = UInt32(32 + capabilities.count)
+    // Where they do not fit, a client learns how long they are. It can map nothing: without them it
+    // would take all of the region for memory.
+    if argsz < needed { capabilities = [] }
+    if !capabilities.isEmpty {
       do throws(SystemCallError) { page = try function.openDoorbells() } catch {
         throw Refusal(error.errno.rawValue)
       }
-      capabilities = Self.doorbellCapabilities
-      flags |= VFIOUser.regionMap
+      flags |= VFIOUser.regionMap | VFIOUser.regionCapabilities
     }
-    let needed = UInt32(32 + capabilities.count)
-    // Where they do not fit they are not announced: QEMU fails a device whose offset leads nowhere.
-    if argsz < needed { capabilities = [] }
-    if !capabilities.isEmpty { flags |= VFIOUser.regionCapabilities }
     var writer = WireWriter()
     writer.u32(needed)
     writer.u32(flags)

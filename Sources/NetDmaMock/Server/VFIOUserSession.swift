@@ -180,7 +180,8 @@ final class VFIOUserSession: Sendable {
   /// Carries out a command whose answer brings no descriptor; gives the reply's payload.
   private func payload(for message: VFIOUserMessage) throws(Refusal) -> [UInt8] {
     let command = message.header.command
-    let takesDescriptors = command == .dmaMap || command == .deviceSetIRQs
+    // DMA_UNMAP needs none, but SPDK's client sends the file's along.
+    let takesDescriptors = [.dmaMap, .dmaUnmap, .deviceSetIRQs].contains(command)
     // Descriptors that belong nowhere close with the message.
     guard message.descriptors.isEmpty || takesDescriptors else { throw Refusal(EINVAL) }
     var reader = WireReader(message.payload)

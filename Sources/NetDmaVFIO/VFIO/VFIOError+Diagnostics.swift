@@ -15,7 +15,8 @@ extension VFIOError {
       .mappingCountExhausted(let device), .invalidMapping(let device, _, _, _),
       .unmapMismatch(let device, _, _, _), .iovaExhausted(let device, _),
       .invalidAccess(let device, _, _, _), .deviceGone(let device), .system(let device, _),
-      .noServer(let device, _), .socketDenied(let device), .serverBusy(let device), .refused(let device, _, _),
+      .noServer(let device, _), .socketDenied(let device), .serverBusy(let device),
+      .refused(let device, _, _),
       .protocolViolation(let device, _, _), .timedOut(let device, _, _),
       .disconnected(let device):
       device
@@ -146,7 +147,8 @@ extension VFIOError {
       error.errno == .notSocket
         ? "Name the socket of a server."
         : "Start one with: netdma-probe emulate --socket \(device)"
-    case .socketDenied: "Run this as the user who started the server, or start the server as this user."
+    case .socketDenied:
+      "Run this as the user who started the server, or start the server as this user."
     case .serverBusy:
       "End the other client, or start another server: netdma-probe emulate --socket PATH"
     case .refused: "Look at the server's log."

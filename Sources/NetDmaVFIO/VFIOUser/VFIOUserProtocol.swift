@@ -98,6 +98,9 @@ package enum VFIOUser {
   package static let maximumTransfer = 1 << 20
   /// Descriptors that this implementation takes in one message.
   package static let maximumDescriptors = 8
+  /// Descriptors that are taken in one message all the same: some clients connect every vector of a
+  /// function at once, whatever the server announced.
+  package static let toleratedDescriptors = 32
   /// Mappings that this implementation keeps.
   package static let maximumMappings = 65535
   /// Largest message: a full transfer and the fixed parts before it.

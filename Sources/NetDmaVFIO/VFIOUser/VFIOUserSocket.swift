@@ -192,8 +192,9 @@ package final class VFIOUserSocket: Sendable {
       }
       if truncated != 0 { isTruncated = true }
       // Byte by byte a peer could have this process hold any number.
-      guard descriptors.count <= VFIOUser.maximumDescriptors else {
-        throw .malformed("More than \(VFIOUser.maximumDescriptors) file descriptors came at once.")
+      guard descriptors.count <= VFIOUser.toleratedDescriptors else {
+        throw .malformed(
+          "More than \(VFIOUser.toleratedDescriptors) file descriptors came at once.")
       }
       if result > 0 {
         received += result

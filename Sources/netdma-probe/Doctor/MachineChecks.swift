@@ -135,7 +135,8 @@ struct MachineChecks {
         "vfio-modules", title, .failed, "not loaded: \(missing.joined(separator: ", "))",
         fix: missing.map { machine.asHostRoot("modprobe \($0)") }
           + missing.map {
-            machine.onHost + machine.writing($0, to: "/etc/modules-load.d/vfio.conf", appending: true)
+            machine.onHost
+              + machine.writing($0, to: "/etc/modules-load.d/vfio.conf", appending: true)
           })
     }
     return result("vfio-modules", title, .ok, "loaded")

@@ -41,6 +41,7 @@ enum ExitStatus {
     case BindError.nodeNotGiven(_, _, let error): code(system: error)
     case VFIOUserServerError.pathInUse: noDevice
     case VFIOUserServerError.notASocket: cannotCreate
+    case VFIOUserServerError.noRoomForDoorbells: .validationFailure
     case VFIOUserServerError.system(_, let error): code(system: error)
     default: .failure
     }
@@ -61,7 +62,8 @@ enum ExitStatus {
     switch error {
     case .permissionDenied: notPermitted
     case .system(_, let error): code(system: error)
-    case .noPCIBus, .noSuchDevice, .notAnEngine, .deviceVanished, .noIOMMUGroup, .driverNotLoaded, .groupShared,
+    case .noPCIBus, .noSuchDevice, .notAnEngine, .deviceVanished, .noIOMMUGroup, .driverNotLoaded,
+      .groupShared,
       .inUse:
       noDevice
     default: .failure

@@ -26,7 +26,8 @@ final class InterposedTransport: DeviceTransport {
   private let log = Mutex<[Access]>([])
 
   init(
-    _ configuration: ModelConfiguration = ModelConfiguration(timing: .fast), _ hooks: Hooks = Hooks()
+    _ configuration: ModelConfiguration = ModelConfiguration(timing: .fast),
+    _ hooks: Hooks = Hooks()
   ) throws {
     inner = try MockTransport(configuration: configuration)
     self.hooks = Mutex(hooks)
