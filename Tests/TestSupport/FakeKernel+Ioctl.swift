@@ -215,6 +215,12 @@ extension FakeKernel {
       guard size == 20 + 4 * count, count > 0, wanted <= entry.count, !others,
         !(grows && entry.flags & 8 != 0)
       else { return .failure(.invalidArgument) }
+      // vfio_msi_enable gives back what it got, and answers with how many that were.
+      if index == 1 || index == 2, entry.connected == nil, let free = state.freeVectors,
+        count > free
+      {
+        return free == 0 ? .failure(.noSpace) : .success(CInt(free))
+      }
       var fds = entry.connected ?? [Int32](repeating: -1, count: wanted)
       for vector in 0..<Int(count) { fds[Int(start) + vector] = memory.i32(20 + 4 * vector) }
       entry.connected = fds

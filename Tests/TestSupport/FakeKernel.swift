@@ -75,6 +75,8 @@ package final class FakeKernel: Sendable {
     package var regions: [UInt32: Region] = [:]
     package var interrupts: [UInt32: Interrupts] = [:]
     package var limit: UInt64? = 8 << 20
+    /// MSI and MSI-X vectors that the host can give a device, nil for as many as it has.
+    package var freeVectors: UInt32?
     /// What an unmap reports in place of the truth.
     package var unmapReport: UInt64?
     package var ioasRanges: [(UInt64, UInt64)] = [

@@ -57,12 +57,17 @@ package struct IOMMUFD: ~Copyable, Sendable {
     do throws(SystemCallError) {
       try deviceFile.call(.attachPageTable, &argument)
     } catch {
+      let override = "/sys/module/iommufd/parameters/allow_unsafe_interrupts"
       switch error.errno.rawValue {
-      case EPERM, EINVAL:
+      case EPERM:
         throw .platformRefused(
-          device: device,
-          reason: host.refusalReason(
-            group: group, override: "/sys/module/iommufd/parameters/allow_unsafe_interrupts"))
+          device: device, reason: host.refusalReason(group: group, override: override))
+      case EINVAL:
+        // Much else is answered so, as an IOMMU that cannot have the address space.
+        guard let reason = host.knownRefusalReason(group: group, override: override) else {
+          throw .system(device: device, error: error)
+        }
+        throw .platformRefused(device: device, reason: reason)
       default: throw .system(device: device, error: error)
       }
     }

@@ -34,7 +34,8 @@ extension VFIODevice {
   ///
   /// What was connected before is disconnected first: most kernels cannot add a vector to an index
   /// that is enabled (VFIO_IRQ_INFO_NORESIZE), and a shorter list would leave the rest connected.
-  /// - Throws: `VFIOError.missingFeature` for more vectors than there are, `.system`.
+  /// - Throws: `VFIOError.missingFeature` for more vectors than there are, `.vectorsExhausted` for more
+  ///   than the host has free, `.system`; nothing is connected then.
   package borrowing func connect(
     _ index: IRQIndex, eventFDs: [CInt]
   ) throws(VFIOError) {
@@ -54,7 +55,13 @@ extension VFIODevice {
       do throws(VFIOError) {
         if connected.remove(index) != nil { try disconnect(index) }
         step("connecting \(eventFDs.count) \(index.label) to eventfds")
-        try set(&request)
+        let offered = try set(&request)
+        // vfio_msi_enable frees what it got when that is fewer than it was asked for, and the ioctl
+        // answers with how many that were.
+        guard offered <= 0 else {
+          return .vectorsExhausted(
+            device: name, kind: index, wanted: eventFDs.count, offered: Int(offered))
+        }
         connected.insert(index)
         return nil
       } catch {
@@ -110,9 +117,11 @@ extension VFIODevice {
     try set(&request)
   }
 
-  private borrowing func set(_ request: inout [UInt8]) throws(VFIOError) {
+  /// Gives what the call answers: 0, or where vectors are connected a number that means none was.
+  @discardableResult
+  private borrowing func set(_ request: inout [UInt8]) throws(VFIOError) -> CInt {
     do throws(SystemCallError) {
-      try file.call(.setIRQs, bytes: &request)
+      return try file.call(.setIRQs, bytes: &request)
     } catch {
       throw failure(of: error)
     }

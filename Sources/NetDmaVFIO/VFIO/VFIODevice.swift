@@ -60,7 +60,8 @@ package struct VFIODevice: ~Copyable, Sendable {
   /// Resets the function and leaves it off the bus, with no interrupt of its own connected; error
   /// and request notifiers stay.
   ///
-  /// - Throws: `VFIOError.missingFeature` when the function has no reset of its own, `.system`.
+  /// - Throws: `VFIOError.missingFeature` when the function has no reset of its own, `.system`; with
+  ///   EAGAIN when something else kept the function's lock for a second.
   package borrowing func reset() throws(VFIOError) {
     guard supportsReset else { throw .missingFeature(device: name, feature: "function reset") }
     let refusal = connected.withLock { connected -> VFIOError? in
@@ -75,17 +76,29 @@ package struct VFIODevice: ~Copyable, Sendable {
       } catch {
         return error
       }
+      return attemptReset()
+    }
+    if let refusal { throw refusal }
+  }
+
+  /// VFIO_DEVICE_RESET, again while the kernel has the function's lock for something else, as for a
+  /// reset of the slot; gives what went wrong.
+  private borrowing func attemptReset() -> VFIOError? {
+    let contention = ResetContention()
+    while true {
       step("resetting the function")
       do throws(SystemCallError) {
         try file.call(.reset)
         return nil
       } catch {
-        return error.errno.rawValue == EINVAL
-          ? .missingFeature(device: name, feature: "working function reset")
-          : failure(of: error)
+        switch error.errno.rawValue {
+        // pci_try_reset_function does not wait for the lock.
+        case EAGAIN where contention.waits(): continue
+        case EINVAL: return .missingFeature(device: name, feature: "working function reset")
+        default: return failure(of: error)
+        }
       }
     }
-    if let refusal { throw refusal }
   }
 
   /// Turns bus mastering off, if it is on and the function answers.
@@ -129,6 +142,23 @@ package struct VFIODevice: ~Copyable, Sendable {
   func failure(of error: SystemCallError) -> VFIOError {
     error.errno.rawValue == ENODEV
       ? .deviceGone(device: name) : .system(device: name, error: error)
+  }
+}
+
+/// How long a call that the kernel refuses with EAGAIN is made again: a reset, of this function or
+/// of a neighbour, is in its way.
+struct ResetContention {
+  /// A function reset takes 100 ms (PCIe base specification, 6.6.2), and a slot has eight functions.
+  private static let patience = Duration.seconds(1)
+  /// Microseconds between two attempts.
+  private static let pause: UInt32 = 10_000
+  private let deadline = Deadline(after: patience)
+
+  /// Waits before the next attempt; false when there is to be none.
+  func waits() -> Bool {
+    if deadline.hasPassed { return false }
+    usleep(Self.pause)
+    return true
   }
 }
 

@@ -10,7 +10,8 @@ extension VFIOError {
       .notBoundToVFIO(let device, _), .groupNotViable(let device, _, _), .busy(let device, _),
       .permissionDenied(let device, _), .unsupportedKernel(let device, _),
       .noIOMMUMode(let device), .platformRefused(let device, _), .staleNode(let device, _),
-      .missingFeature(let device, _), .configurationRefused(let device, _, _, _),
+      .missingFeature(let device, _), .vectorsExhausted(let device, _, _, _),
+      .configurationRefused(let device, _, _, _),
       .lockedMemoryLimit(let device, _, _), .mappingOverlaps(let device, _, _),
       .mappingCountExhausted(let device), .invalidMapping(let device, _, _, _),
       .unmapMismatch(let device, _, _, _), .iovaExhausted(let device, _),
@@ -38,6 +39,8 @@ extension VFIOError {
     case .platformRefused: "This machine's IOMMU does not let \(device) go."
     case .staleNode(_, let path): "\(path) does not stand for the group of \(device)."
     case .missingFeature(_, let feature): "\(device) has no \(feature)."
+    case .vectorsExhausted(_, let kind, let wanted, _):
+      "\(wanted) \(kind.label) vectors could not be connected for \(device)."
     case .lockedMemoryLimit(_, let needed, _):
       "\(needed) bytes could not be pinned for \(device)."
     case .mappingOverlaps(_, let iova, let size):
@@ -87,6 +90,8 @@ extension VFIOError {
     case .platformRefused(_, let reason): reason
     case .staleNode: "Its device number is not the one in sysfs, as after a rebind on the host."
     case .missingFeature: "The device or its transport does not offer it."
+    case .vectorsExhausted(_, _, _, let offered):
+      "VFIO_DEVICE_SET_IRQS answered that the host has \(offered) for it, and connected none."
     case .lockedMemoryLimit(_, _, let limit):
       limit.map { "The locked-memory limit (RLIMIT_MEMLOCK) of this process is \($0) bytes." }
         ?? "The locked-memory limit (RLIMIT_MEMLOCK) of this process is too small."
@@ -132,6 +137,8 @@ extension VFIOError {
       "Look at dmesg for DMAR messages and at the firmware's settings for VT-d and x2APIC."
     case .staleNode: "Start the container again after the device was bound on the host."
     case .missingFeature: "Use another transport, or try --poll if the interrupt is missing."
+    case .vectorsExhausted:
+      "Use another kind of interrupt or --poll, or free vectors: see /proc/interrupts on the host."
     case .lockedMemoryLimit: "Raise it with: ulimit -l unlimited (or prlimit --memlock, limits.d)"
     case .mappingOverlaps: "Report this as a bug with the log of --log-level debug."
     case .mappingCountExhausted:

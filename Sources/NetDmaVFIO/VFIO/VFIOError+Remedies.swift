@@ -60,6 +60,10 @@ enum KernelRemedy {
       return "Use the group interface: this device cannot be bound to an iommufd here."
     case ("VFIO_IOMMU_MAP_DMA", ENOMEM), ("IOMMU_IOAS_MAP", ENOMEM):
       return "The machine is out of memory: free some, or use smaller buffers."
+    case ("VFIO_DEVICE_ATTACH_IOMMUFD_PT", EINVAL):
+      return "Use the group interface, and look at dmesg for why the IOMMU refused the device."
+    case ("VFIO_DEVICE_RESET", EAGAIN):
+      return "Something else holds the device, as a reset or an unbind does: wait, and try again."
     case ("VFIO_DEVICE_SET_IRQS", EINVAL):
       return "Disable the other kind of interrupt first; INTx, MSI and MSI-X exclude one another."
     case (_, EBADF), (_, ENOTTY):

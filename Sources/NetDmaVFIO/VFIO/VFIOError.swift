@@ -33,6 +33,9 @@ public enum VFIOError: DiagnosticError, Equatable {
   case staleNode(device: String, path: String)
   /// The region, interrupt or reset that the driver needs is not there.
   case missingFeature(device: String, feature: String)
+  /// VFIO_DEVICE_SET_IRQS connected none of the `wanted` vectors, because the host has only `offered`
+  /// for the function now; fewer vectors, or another kind of interrupt, may be had.
+  case vectorsExhausted(device: String, kind: IRQIndex, wanted: Int, offered: Int)
 
   // MARK: Memory
 

@@ -96,7 +96,7 @@ package struct VFIOGroup: ~Copyable, Sendable {
   package borrowing func openDevice(
     _ host: VFIOHost, address: PCIAddress
   ) throws(VFIOError) -> KernelDescriptor<KernelFile.Device> {
-    let deadline = Deadline(after: Self.resetContention)
+    let contention = ResetContention()
     while true {
       var name = [UInt8](address.name.utf8) + [0]
       do throws(SystemCallError) {
@@ -104,10 +104,8 @@ package struct VFIOGroup: ~Copyable, Sendable {
         return KernelDescriptor(owning: fd, subject: device, calls: host.calls)
       } catch {
         switch error.errno.rawValue {
-        case EAGAIN where !deadline.hasPassed:
-          // Another function of the slot is being reset.
-          usleep(Self.resetPause)
-          continue
+        // Another function of the slot is being reset.
+        case EAGAIN where contention.waits(): continue
         case ENODEV:
           let node = host.node(address)
           guard node.exists else { throw .noSuchDevice(device: device) }
@@ -130,10 +128,4 @@ package struct VFIOGroup: ~Copyable, Sendable {
       }
     }
   }
-
-  /// How long a reset of a neighbour may hold up opening: a function reset takes 100 ms (PCIe base
-  /// specification, 6.6.2), a slot has eight functions.
-  private static let resetContention = Duration.seconds(1)
-  /// Microseconds between two attempts.
-  private static let resetPause: UInt32 = 10_000
 }

@@ -57,9 +57,16 @@ package struct VFIOHost: Sendable {
     return wanted != found
   }
 
-  /// Why the platform would refuse to hand a group out: reserved_regions lists "direct" ranges for
-  /// memory that firmware keeps identity-mapped; otherwise interrupt remapping is what is missing.
+  /// Why the platform refused to hand a group out with EPERM: what is known, or else that interrupt
+  /// remapping is missing, which is all that is left.
   package func refusalReason(group: Int, override: String) -> String {
+    knownRefusalReason(group: group, override: override) ?? Self.noRemapping(override)
+  }
+
+  /// Why the platform would refuse to hand a group out, nil when nothing says that it would:
+  /// reserved_regions lists "direct" ranges for memory that firmware keeps identity-mapped, and
+  /// /proc/interrupts shows whether interrupts are remapped.
+  package func knownRefusalReason(group: Int, override: String) -> String? {
     let file = SysFSDevice.groupDirectory(group, paths) + "/reserved_regions"
     let direct = (files.text(file) ?? "").split(separator: "\n").filter {
       $0.split(separator: " ").last == "direct"
@@ -68,8 +75,19 @@ package struct VFIOHost: Sendable {
       let range = first.split(separator: " ").prefix(2).joined(separator: "...")
       return "Firmware keeps memory identity-mapped for the device (RMRR \(range))."
     }
-    return "Interrupt remapping is off, so the device could forge interrupts"
+    return isInterruptRemappingOff ? Self.noRemapping(override) : nil
+  }
+
+  private static func noRemapping(_ override: String) -> String {
+    "Interrupt remapping is off, so the device could forge interrupts"
       + " (the last resort, which is unsafe, is \(override))."
+  }
+
+  /// Whether it is known to be off: x86 names its interrupt controllers "IR-IO-APIC" and "IR-PCI-MSI"
+  /// while it is on, and without the prefix while it is off; other machines have no such names.
+  private var isInterruptRemappingOff: Bool {
+    guard let interrupts = files.text(paths.procfs + "/interrupts") else { return false }
+    return interrupts.contains("IO-APIC") && !interrupts.contains(" IR-")
   }
 
   /// The ranges that sysfs implies for a kernel that reports none: everything that the IOMMU's

@@ -116,16 +116,55 @@ struct IommufdTransportTests {
     #expect(try failure(refused).remedy.contains("group interface"))
   }
 
-  @Test(
-    "A refused attach is the platform's", arguments: [.notPermitted, .invalidArgument] as [Errno])
-  func attachRefused(errno: Errno) throws {
+  private static let interrupts = "/proc/interrupts"
+  private static let reserved = "/sys/kernel/iommu_groups/7/reserved_regions"
+
+  @Test("An attach that is not permitted is the platform's refusal, with the override's place")
+  func attachForbidden() throws {
     let kernel = FakeKernel.machine()
-    kernel.fail("VFIO_DEVICE_ATTACH_IOMMUFD_PT", errno)
+    kernel.fail("VFIO_DEVICE_ATTACH_IOMMUFD_PT", .notPermitted)
     guard case .platformRefused(Self.device, let reason) = try failure(kernel) else {
       Issue.record("another error")
       return
     }
     #expect(reason.contains("/sys/module/iommufd/parameters/allow_unsafe_interrupts"))
+  }
+
+  @Test(
+    "An attach with EINVAL is the platform's refusal where the machine shows why",
+    arguments: [
+      (reserved, "0x000000007b800000 0x000000007bffffff direct", "0x000000007b800000"),
+      (
+        interrupts, "  9:  0  IO-APIC  9-fasteoi  acpi\n 24:  0  PCI-MSI  0-edge  nvme0",
+        "remapping"
+      ),
+    ])
+  func attachRefused(path: String, text: String, cause: String) throws {
+    let kernel = FakeKernel.machine { $0.texts[path] = text }
+    kernel.fail("VFIO_DEVICE_ATTACH_IOMMUFD_PT", .invalidArgument)
+    guard case .platformRefused(Self.device, let reason) = try failure(kernel) else {
+      Issue.record("another error")
+      return
+    }
+    #expect(reason.contains(cause))
+  }
+
+  @Test(
+    "An attach with EINVAL is the kernel's error, errno and all, where nothing shows why",
+    arguments: [
+      nil, "  9:  0  IR-IO-APIC  9-fasteoi  acpi\n 24:  0  IR-PCI-MSI  0-edge  nvme0",
+      " 11:  0  GICv3  27 Level  arch_timer\n 24:  0  ITS-MSI  0 Edge  nvme0",
+    ])
+  func attachInvalid(interrupts: String?) throws {
+    let kernel = FakeKernel.machine { $0.texts[Self.interrupts] = interrupts }
+    kernel.fail("VFIO_DEVICE_ATTACH_IOMMUFD_PT", .invalidArgument)
+    let error = try failure(kernel)
+    guard case .system(Self.device, let cause) = error else {
+      Issue.record("\(error)")
+      return
+    }
+    #expect(cause.errno == .invalidArgument)
+    #expect(error.remedy.contains("group interface"))
   }
 
   @Test("A list of ranges that is longer than expected is asked for again")

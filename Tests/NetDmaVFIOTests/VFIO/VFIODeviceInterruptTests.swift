@@ -137,6 +137,27 @@ struct VFIODeviceInterruptTests {
     #expect(kernel.trace.isEmpty)
   }
 
+  @Test(
+    "Fewer vectors than were asked for are an error that tells both, and none is believed connected",
+    arguments: KernelInterface.allCases)
+  func fewVectors(interface: KernelInterface) throws {
+    let kernel = FakeKernel.machine { $0.freeVectors = 1 }
+    let transport = try kernel.open(interface)
+    let event = try EventFD()
+    let error = try #require(throws: VFIOError.self) {
+      try transport.enableInterrupts(.msix, eventFDs: [event.rawValue, event.rawValue])
+    }
+    #expect(
+      error == .vectorsExhausted(device: Self.device, kind: .msix, wanted: 2, offered: 1))
+    kernel.clearTrace()
+    try transport.disableInterrupts(.msix)
+    #expect(kernel.trace.isEmpty)
+    // As many as there are can be had.
+    try transport.enableInterrupts(.msix, eventFDs: [event.rawValue])
+    try transport.triggerInterrupt(.msix, vector: 0)
+    #expect(event.drain() == 1)
+  }
+
   @Test("Two kinds of interrupt exclude one another, and the remedy says so")
   func exclusion() throws {
     let kernel = FakeKernel.machine()
@@ -224,6 +245,36 @@ struct VFIODeviceInterruptTests {
       Issue.record("\(error)")
       return
     }
+  }
+
+  @Test("A reset waits for what holds the function's lock")
+  func resetContention() throws {
+    let kernel = FakeKernel.machine()
+    let transport = try kernel.openGroup()
+    kernel.fail(
+      "VFIO_DEVICE_RESET", .resourceTemporarilyUnavailable, .resourceTemporarilyUnavailable)
+    try transport.reset()
+    #expect(kernel.with { $0.resets } == 1)
+    #expect(kernel.trace.count { $0 == "VFIO_DEVICE_RESET" } == 3)
+  }
+
+  @Test("A lock that is never let go is told, with what to do, and the next reset works")
+  func endlessContention() throws {
+    let kernel = FakeKernel.machine()
+    let transport = try kernel.openGroup()
+    kernel.with {
+      $0.failures["VFIO_DEVICE_RESET"] = Array(
+        repeating: .resourceTemporarilyUnavailable, count: 100_000)
+    }
+    let error = try #require(throws: VFIOError.self) { try transport.reset() }
+    guard case .system(Self.device, let cause) = error else {
+      Issue.record("\(error)")
+      return
+    }
+    #expect(cause.errno == .resourceTemporarilyUnavailable)
+    #expect(error.remedy.contains("try again"))
+    kernel.with { $0.failures = [:] }
+    try transport.reset()
   }
 
   @Test("Mappings survive a reset")

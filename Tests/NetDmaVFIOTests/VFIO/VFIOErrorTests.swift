@@ -16,6 +16,7 @@ struct VFIOErrorTests {
     .platformRefused(device: "D", reason: "It is so."),
     .staleNode(device: "D", path: "/dev/vfio/7"),
     .missingFeature(device: "D", feature: "X"),
+    .vectorsExhausted(device: "D", kind: .msix, wanted: 8, offered: 1),
     .lockedMemoryLimit(device: "D", needed: 1, limit: 2),
     .lockedMemoryLimit(device: "D", needed: 1, limit: nil),
     .mappingOverlaps(device: "D", iova: 1, size: 2), .mappingCountExhausted(device: "D"),
@@ -67,6 +68,8 @@ struct VFIOErrorTests {
       ("VFIO_GROUP_GET_DEVICE_FD", .notPermitted, "CAP_SYS_RAWIO"),
       ("VFIO_IOMMU_MAP_DMA", .noMemory, "out of memory"),
       ("VFIO_DEVICE_SET_IRQS", .invalidArgument, "exclude one another"),
+      ("VFIO_DEVICE_ATTACH_IOMMUFD_PT", .invalidArgument, "group interface"),
+      ("VFIO_DEVICE_RESET", .resourceTemporarilyUnavailable, "try again"),
       ("VFIO_GROUP_SET_CONTAINER", .badFileDescriptor, "bug"),
       ("VFIO_DEVICE_RESET", .ioError, "dmesg"),
     ])
