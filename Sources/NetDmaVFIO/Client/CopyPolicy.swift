@@ -10,7 +10,8 @@ public enum CopyPolicy: Hashable, Sendable {
   /// Copies of fewer bytes than this.
   case cpuBelow(Int)
   /// Copies below the size at which the engine was quicker when the engine was opened: the first
-  /// async copy measures it, which takes some milliseconds.
+  /// async copy measures it, which takes some milliseconds. Where that fails a warning is logged, and
+  /// the CPU makes the copies that it was found to be quicker at, if any.
   case measured
 }
 

@@ -16,7 +16,7 @@ import Synchronization
 public final class DMAEngine: Sendable {
   /// What can be set when an engine is opened.
   public struct Options: Sendable {
-    /// Descriptors in each channel's ring, 8 to 32,768.
+    /// Descriptors in each channel's ring, 8 to 32,768; what is less or more counts as that.
     public var ringCapacity = 1024
     /// Whether interrupts are connected; without, channels are polled.
     public var usesInterrupts = true
@@ -41,6 +41,10 @@ public final class DMAEngine: Sendable {
   private let ioat: IOATProvider
   private let dispatcher: InterruptDispatcher
   private let options: Options
+  /// Bytes of the longest operation that goes into a ring at once, a multiple of 8.
+  ///
+  /// A longer one goes piece by piece, so that others get their turn.
+  private let longest: Int
   private let state = Mutex(State())
 
   private struct State {
@@ -66,6 +70,10 @@ public final class DMAEngine: Sendable {
       device = try IOATDevice(transport, logger: logger)
     } catch { throw .hardware(error) }
     self.options = options
+    // As many as the rings will have: a longer piece would not fit into them.
+    let capacity = RingMemory.capacityRange
+    let descriptors = min(max(options.ringCapacity, capacity.lowerBound), capacity.upperBound)
+    longest = device.maximumTransferSize * (descriptors / 8)
     if case .cpuBelow(let count) = options.copyPolicy {
       cpuThreshold = Atomic(max(0, count))
     } else {
@@ -151,6 +159,15 @@ public final class DMAEngine: Sendable {
 
   /// A channel of one's own, polled or with a completion handler; see
   /// `NetDmaInterface.allocateChannel`.
+  ///
+  /// - Parameters:
+  ///   - mode: Whether the engine interrupts.
+  ///   - affinity: CPUs that completions may run on; empty, any.
+  ///   - ringCapacity: Descriptors of the channel's ring; nil for the engine's own setting.
+  ///   - handler: For an interrupt-driven channel: called in the DPC for every operation that ends, in
+  ///     submission order. It must not block, and must not end its own channel: the end waits for the
+  ///     handler to return, so neither would ever come.
+  /// - Throws: As `NetDmaInterface.allocateChannel`.
   public func openChannel(
     mode: NetDmaCompletionMode, affinity: Set<Int> = [], ringCapacity: Int? = nil,
     onCompletion handler: @escaping @Sendable (DMACompletion) -> Void = { _ in }
@@ -193,7 +210,7 @@ public final class DMAEngine: Sendable {
   ///   channel can take it, `.invalidParameter` when the lengths differ.
   public func copy(from source: DMASlice, to destination: DMASlice) async throws {
     try CopySides.check(source, destination)
-    if try await isForCPU(source.count),
+    if await isForCPU(source.count),
       CPUCopy.copy(from: source, to: destination, in: addressSpace)
     {
       cpuCopies.wrappingAdd(1, ordering: .relaxed)
@@ -218,35 +235,51 @@ public final class DMAEngine: Sendable {
   ///
   /// - Throws: `NetDmaError.notSupported` on an engine without block fill, else as `copy`.
   public func fill(_ destination: DMASlice, pattern: UInt64) async throws {
-    let lane = try lane()
-    try await lane.run { channel, token throws(NetDmaError) in
-      try channel.enqueueFill(destination, pattern: pattern, token: token)
+    try await inPieces(destination.count) { channel, token, range throws(NetDmaError) in
+      try channel.enqueueFill(destination.slice(range), pattern: pattern, token: token)
     }
   }
 
   private func engineCopy(from source: DMASlice, to destination: DMASlice) async throws {
-    // What is longer than a good part of a ring goes piece by piece, so that others get their turn.
-    let limit = device.maximumTransferSize * max(1, options.ringCapacity / 8)
-    if source.count > limit {
-      var offset = 0
-      while offset < source.count {
-        let range = offset..<min(offset + limit, source.count)
-        try await engineCopy(from: source.slice(range), to: destination.slice(range))
-        offset = range.upperBound
+    try await inPieces(source.count) { channel, token, range throws(NetDmaError) in
+      channel.enqueueCopy(
+        from: source.slice(range), to: destination.slice(range), token: token)
+    }
+  }
+
+  /// Has `enqueue` start an operation of `count` bytes, the next piece when the one before has ended.
+  ///
+  /// Pieces begin at multiples of 8, so a fill's pattern stays in phase.
+  private func inPieces(
+    _ count: Int,
+    _ enqueue: (inout NetDmaChannel, UInt64, Range<Int>) throws(NetDmaError) -> Bool
+  ) async throws {
+    var offset = 0
+    repeat {
+      let range = offset..<min(offset + longest, count)
+      let lane = try lane()
+      try await lane.run { channel, token throws(NetDmaError) in
+        try enqueue(&channel, token, range)
       }
-      return
-    }
-    let lane = try lane()
-    try await lane.run { channel, token throws(NetDmaError) in
-      channel.enqueueCopy(from: source, to: destination, token: token)
-    }
+      offset = range.upperBound
+    } while offset < count
   }
 
   // MARK: - The CPU's share
 
-  private func isForCPU(_ count: Int) async throws -> Bool {
+  private func isForCPU(_ count: Int) async -> Bool {
     if case .engineOnly = options.copyPolicy { return false }
-    if case .measured = options.copyPolicy, beginsMeasuring() { try await measure() }
+    if case .measured = options.copyPolicy, beginsMeasuring() {
+      do { try await measure() } catch {
+        // The copy needs no measurement: if it was the engine that failed, the copy's own error says so.
+        interface.logger.warning(
+          "the CPU's share is not measured",
+          metadata: [
+            "device": "\(device.name)", "reason": "\(error)",
+            "cpuThreshold": "\(cpuThreshold.load(ordering: .relaxed))",
+          ])
+      }
+    }
     return count < cpuThreshold.load(ordering: .relaxed)
   }
 

@@ -89,6 +89,8 @@ extension NetDmaChannel {
 
   /// Enqueues as many of `requests` as fit, in order.
   ///
+  /// As `enqueueCopy`, it traps on a request whose sides differ in length, or that is longer than the
+  /// whole ring takes.
   /// - Returns: How many were enqueued; the others were not touched.
   public mutating func enqueue(_ requests: Span<DMACopyRequest>) -> Int {
     for index in 0..<requests.count {
@@ -113,11 +115,11 @@ extension NetDmaChannel {
   }
 }
 
-/// A copy for `NetDmaChannel.enqueue`.
+/// A copy for `NetDmaChannel.enqueue`, which traps where the two sides differ in length.
 public struct DMACopyRequest: Sendable {
   /// What to copy.
   public var source: DMASlice
-  /// Where to; as long as the source.
+  /// Where to; as long as the source, which is checked when it is enqueued.
   public var destination: DMASlice
   /// Names the operation in its completion.
   public var token: UInt64

@@ -21,7 +21,8 @@ public struct NetDmaPollResult: Hashable, Sendable {
 /// One owner, who may move it between threads but uses it on one at a time; that is the compiler's
 /// to check. Enqueue writes descriptors, submit rings the doorbell once, poll reads the completion
 /// word once. None of the three allocates, locks or counts references while nothing fails.
-/// Ending the value frees the channel: it waits for what is outstanding, then aborts it.
+/// Ending the value frees the channel: it waits for what is outstanding, then aborts it, and for the
+/// completion handler to return. So a handler must not end its own channel: that would never return.
 @safe public struct NetDmaChannel: ~Copyable, @unchecked Sendable {
   // @unchecked: what the pointers name is kept alive by `core`, and `client` is this value's alone; the
   // value has one owner, so moving it to another thread moves the right to use them.

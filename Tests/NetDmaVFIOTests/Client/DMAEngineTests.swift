@@ -98,12 +98,29 @@ struct DMAEngineTests {
     #expect(memory.matches(0..<400 * 64))
   }
 
-  @Test("a copy longer than the ring takes goes piece by piece")
+  @Test("a copy longer than the ring takes goes piece by piece, and so does a fill, in phase")
   func long() async throws {
     let bench = try EngineBench(ModelConfiguration(transferCapability: 12, timing: .fast))
     try await bench.engine.copy(
       from: bench.memory.source(0..<1 << 20), to: bench.memory.target(0..<1 << 20))
     #expect(bench.memory.matches(0..<1 << 20))
+    try await bench.engine.fill(bench.memory.target(0..<1 << 20), pattern: 0x0706_0504_0302_0100)
+    let bytes = bench.memory.targetBytes(0..<1 << 20)
+    #expect(bytes.indices.allSatisfy { bytes[$0] == UInt8($0 & 7) })
+  }
+
+  @Test(
+    "rings and pieces have the size of the nearest ring that there is",
+    arguments: [(Int.max, 16 << 20), (1 << 20, 16 << 20), (0, 4096), (.min, 4096)])
+  func ringCapacity(capacity: Int, longest: Int) async throws {
+    var options = EngineBench.options()
+    options.ringCapacity = capacity
+    let bench = try EngineBench(
+      ModelConfiguration(transferCapability: 12, timing: .fast), bytes: 4096, options: options)
+    // A piece takes an eighth of a ring, of 32,768 descriptors or of 8.
+    let buffer = try bench.engine.allocate(byteCount: 2 * longest + 1)
+    try await bench.engine.fill(buffer.slice, pattern: .max)
+    #expect(bench.engine.statistics.channels.completed == 3)
   }
 
   @Test("a cancelled task still waits until the engine is done with the memory")
@@ -215,5 +232,27 @@ struct DMAEngineTests {
       from: bench.memory.source(0..<64), to: bench.memory.target(0..<64))
     #expect(bench.memory.matches(0..<64))
     #expect(bench.engine.statistics.cpuThreshold >= 256)
+  }
+
+  @Test("where the measurement fails the engine makes the copy, and one warning says so")
+  func measuringFails() async throws {
+    var options = EngineBench.options()
+    options.copyPolicy = .measured
+    let lines = LogLines()
+    let transport = try MockTransport(configuration: ModelConfiguration(timing: .fast))
+    let engine = try DMAEngine(transport: transport, options: options, logger: lines.logger)
+    let memory = try BenchMemory(engine, bytes: 4096)
+    // Opens the channel, whose first descriptor must not be the one that fails.
+    try await engine.fill(memory.target(0..<64), pattern: 0)
+    transport.model.install(
+      FaultPlan(rules: [.init(.error(bit: 0), on: .probability(1), limit: 1)]))
+    for index in 0..<2 {
+      let range = index * 64..<index * 64 + 64
+      try await engine.copy(from: memory.source(range), to: memory.target(range))
+    }
+    #expect(memory.matches(0..<128))
+    #expect(engine.statistics.cpuCopies == 0)
+    #expect(lines.all.filter { $0.hasPrefix("the CPU's share is not measured") }.count == 1)
+    try engine.close()
   }
 }
