@@ -33,12 +33,13 @@ public final class DMABufferPool: Sendable {
   public init(
     in space: DMAAddressSpace, bufferSize: Int, capacity: Int, pages: DMAPageSize = .base
   ) throws(VFIOError) {
-    guard bufferSize > 0, capacity > 0, bufferSize <= Int.max / 2 / capacity else {
+    let (padded, overflow) = bufferSize.addingReportingOverflow(63)
+    let stride = padded / 64 * 64
+    guard bufferSize > 0, capacity > 0, !overflow, stride <= Int.max / 2 / capacity else {
       throw .invalidMapping(
         device: space.transport.name, iova: 0, size: 0,
-        reason: "A pool has at least one buffer of at least one byte.")
+        reason: "A pool has at least one buffer of one byte, and at most \(Int.max / 2) bytes.")
     }
-    let stride = (bufferSize + 63) / 64 * 64
     self.bufferSize = bufferSize
     self.capacity = capacity
     self.space = space

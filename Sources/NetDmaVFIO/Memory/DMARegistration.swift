@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import Logging
+
 /// The user's own memory, shown to the device for a time.
 ///
 /// Whole pages are shown, so what else lies in the first and the last page is within the device's
@@ -10,6 +12,9 @@ struct DMARegistration: ~Copyable {
   private let size: UInt64
   /// The memory as the device sees it.
   let slice: DMASlice
+
+  /// For what has no caller left to be told.
+  private static var logger: Logger { Logger(label: "netdma.memory") }
 
   /// How long ending it waits for engines; then the IOMMU alone protects the memory.
   private static let patience: Duration = .seconds(10)
@@ -47,9 +52,17 @@ struct DMARegistration: ~Copyable {
     do throws(VFIOError) {
       try space.transport.unmapDMA(iova: iova, size: size)
       space.release(iova, size: size)
+    } catch .disconnected, .deviceGone {
+      // Nobody is left who could reach it; the address is not needed any more either.
     } catch {
-      // Nobody is left who could reach it, or the address is lost to this process; it is never
-      // handed out again.
+      // The memory goes back to its owner all the same, who cannot be stopped from using it. What can
+      // be kept is the address: nothing else is ever mapped where the device still sees this.
+      Self.logger.error(
+        "memory that its owner has back stays mapped for the device",
+        metadata: [
+          "device": "\(space.transport.name)", "iova": "\(hex(iova))", "bytes": "\(size)",
+          "reason": "\(error)",
+        ])
     }
   }
 }
@@ -58,7 +71,8 @@ extension DMAAddressSpace {
   /// Shows memory of the caller's to the device while `body` runs.
   ///
   /// Returns when no engine works on what was submitted meanwhile; operations that were enqueued and
-  /// not submitted fail when they are.
+  /// not submitted fail when they are. Where the kernel does not remove the mapping, so that the device
+  /// may still reach the memory, an error is logged (with the label "netdma.memory").
   /// - Parameters:
   ///   - memory: Stays allocated, and in place, during the call. Whole pages are shown.
   ///   - permissions: What the device may do with it.

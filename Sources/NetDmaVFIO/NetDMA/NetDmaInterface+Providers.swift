@@ -152,7 +152,7 @@ extension NetDmaInterface {
     if aborted > 0 {
       throw .drainTimedOut(
         provider: entry.characteristics.friendlyName, aborted: aborted,
-        milliseconds: Int(options.drain / .milliseconds(1)))
+        milliseconds: options.drain.wholeMilliseconds)
     }
   }
 

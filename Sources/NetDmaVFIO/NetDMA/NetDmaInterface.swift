@@ -13,7 +13,8 @@ public final class NetDmaInterface: Sendable {
   public struct Options: Sendable {
     /// Most channels that are allocated at a time, 1 to 65,536.
     public var maximumChannels = 256
-    /// An operation without progress for this long makes the watchdog recover its channel.
+    /// An operation without progress for this long makes the watchdog recover its channel; at least
+    /// `shortestWatchdog`, what is less counts as that.
     public var watchdog: Duration = .seconds(2)
     /// How long `stopProvider` and freeing a channel wait for what is outstanding.
     public var drain: Duration = .seconds(5)
@@ -23,6 +24,9 @@ public final class NetDmaInterface: Sendable {
     public var cpus: [Int] = []
     /// The defaults.
     public init() {}
+
+    /// The lower bound of `watchdog`: the thread that looks at channels sleeps that long in between.
+    public static let shortestWatchdog: Duration = .milliseconds(1)
   }
 
   let options: Options
@@ -41,13 +45,12 @@ public final class NetDmaInterface: Sendable {
   ///
   /// - Throws: `NetDmaError.resources` when its maintenance thread cannot be made.
   public init(options: Options = Options(), logger: Logger) throws(NetDmaError) {
+    var options = options
+    options.watchdog = max(options.watchdog, Options.shortestWatchdog)
     self.options = options
     self.logger = logger
     channels = ChannelTable(capacity: min(max(1, options.maximumChannels), 65536))
-    let parts = options.watchdog.components
-    watchdogNanoseconds =
-      UInt64(clamping: parts.seconds) &* 1_000_000_000
-      &+ UInt64(clamping: parts.attoseconds / 1_000_000_000)
+    watchdogNanoseconds = options.watchdog.wholeNanoseconds
     do throws(SystemCallError) {
       maintenance = try MaintenanceThread(watchdog: options.watchdog)
     } catch {

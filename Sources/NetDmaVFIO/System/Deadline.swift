@@ -9,13 +9,7 @@ public struct Deadline: Sendable {
 
   /// `duration` from now; a negative duration has already passed.
   public init(after duration: Duration) {
-    let parts = duration.components
-    let span =
-      parts.seconds < 0
-      ? 0
-      : UInt64(parts.seconds) &* 1_000_000_000
-        &+ UInt64(max(0, parts.attoseconds) / 1_000_000_000)
-    let (sum, overflow) = Self.now().addingReportingOverflow(span)
+    let (sum, overflow) = Self.now().addingReportingOverflow(duration.wholeNanoseconds)
     nanoseconds = overflow ? .max : sum
   }
 
@@ -61,12 +55,11 @@ public struct Deadline: Sendable {
   }
 }
 
+// In 128 bits, since "for ever" is a duration too, and so is what is added to it.
 extension Duration {
-  /// Milliseconds, at most as many as an Int has.
-  package var wholeMilliseconds: Int {
-    let (seconds, attoseconds) = components
-    let (product, overflow) = seconds.multipliedReportingOverflow(by: 1000)
-    if overflow { return seconds < 0 ? .min : .max }
-    return Int(clamping: product.addingReportingOverflow(attoseconds / 1_000_000_000_000_000).0)
-  }
+  /// Milliseconds, the rest dropped, as far as an `Int` goes: for messages.
+  package var wholeMilliseconds: Int { Int(clamping: attoseconds / 1_000_000_000_000_000) }
+
+  /// Nanoseconds, the rest dropped, as far as the monotonic clock goes; 0 for a negative duration.
+  package var wholeNanoseconds: UInt64 { UInt64(clamping: attoseconds / 1_000_000_000) }
 }

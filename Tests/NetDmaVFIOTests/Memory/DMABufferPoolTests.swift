@@ -121,4 +121,18 @@ struct DMABufferPoolTests {
       _ = try DMABufferPool(in: bench.engine.addressSpace, bufferSize: size, capacity: count)
     }
   }
+
+  @Test(
+    "a pool whose buffers exceed every address with what they are rounded up by is refused",
+    arguments: [(1, 1 << 58), (65, 1 << 56), (Int.max - 1, 1)])
+  func tooLarge(size: Int, count: Int) throws {
+    let bench = try EngineBench()
+    let error = try #require(throws: VFIOError.self) {
+      _ = try DMABufferPool(in: bench.engine.addressSpace, bufferSize: size, capacity: count)
+    }
+    guard case .invalidMapping = error else {
+      Issue.record("\(error)")
+      return
+    }
+  }
 }

@@ -2,6 +2,7 @@
 
 import NetDmaMock
 import NetDmaVFIO
+import TestSupport
 import Testing
 
 struct DMARegistrationTests {
@@ -64,5 +65,28 @@ struct DMARegistrationTests {
     #expect(throws: RegistrationError<Never>.self) {
       try bench.engine.addressSpace.withRegisteredMemory(.init(start: nil, count: 0)) { _ in }
     }
+  }
+
+  @Test(
+    "an error says that memory stays within the device's reach, and its address is not used again")
+  func staysMapped() async throws {
+    // In a process of its own, since this is logged where the process logs.
+    let ended = await #expect(
+      processExitsWith: .success, observing: [\.standardErrorContent]
+    ) {
+      let transport = RecordingTransport()
+      let space = DMAAddressSpace(transport, addressWidth: 48, logger: EngineBench.silent)
+      let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: 4096, alignment: 4096)
+      defer { memory.deallocate() }
+      transport.failUnmap(
+        .unmapMismatch(device: "recording", iova: 0, expected: 4096, unmapped: 0))
+      let first = try space.withRegisteredMemory(memory) { $0 }
+      transport.failUnmap(nil)
+      let second = try space.withRegisteredMemory(memory) { $0 }
+      #expect(first.iova != second.iova)
+      #expect(transport.mappings == [first.iova: 4096])
+    }
+    let text = String(decoding: ended?.standardErrorContent ?? [], as: UTF8.self)
+    #expect(text.contains("error") && text.contains("stays mapped for the device"))
   }
 }

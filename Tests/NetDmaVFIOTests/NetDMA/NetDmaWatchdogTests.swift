@@ -136,4 +136,19 @@ struct NetDmaWatchdogTests {
       return
     }
   }
+
+  @Test(
+    "a watchdog of no time or less counts as the shortest",
+    arguments: [Duration.zero, .seconds(-1)])
+  func shortest(watchdog: Duration) throws {
+    let bench = try IOATBench(watchdog: watchdog)
+    var channel = try bench.open(.polled)
+    Self.hang(bench, limit: nil)
+    try channel.submitCopies(1..<2, bench.memory)
+    let ended = try pollAll(&channel, 1)
+    guard case .timedOut(_, milliseconds: 1) = ended.first?.error else {
+      Issue.record("\(ended)")
+      return
+    }
+  }
 }
