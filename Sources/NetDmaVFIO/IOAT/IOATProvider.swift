@@ -69,8 +69,8 @@ public final class IOATProvider: NetDmaProvider {
   /// `usesInterrupts`, connects that; listens for errors and for the host wanting the device back.
   ///
   /// Before NetDmaProviderStart; `handle` is from NetDmaRegisterProvider. Interrupts come by a vector
-  /// for each channel, one MSI-X vector, MSI or the pin, whichever of them the function has first;
-  /// only by `kind` where that is given.
+  /// for each channel, one MSI-X vector, MSI or the pin, whichever of them the function has and the host
+  /// has vectors for first; only by `kind` where that is given.
   /// - Throws: `NetDmaError.notSupported` for a `kind` that the function lacks; `.hardware`.
   public func start(
     as handle: NetDmaProviderHandle, usesInterrupts: Bool = true, by kind: IRQIndex? = nil
@@ -90,8 +90,26 @@ public final class IOATProvider: NetDmaProvider {
       for index in 0..<device.channelCount { try device.channel(index).reset() }
     }
     state.withLock { $0.handle = handle }
-    if usesInterrupts, let style = styles.first { try connectVectors(style) }
+    if usesInterrupts { try connectFirst(of: styles) }
     connectNotifiers()
+  }
+
+  /// Connects the first of `styles` for which the host has vectors; nothing when there is none.
+  private func connectFirst(of styles: [IOATInterruptStyle]) throws(NetDmaError) {
+    for (index, style) in styles.enumerated() {
+      do throws(NetDmaError) {
+        return try connectVectors(style)
+      } catch .hardware(.transport(.vectorsExhausted(let name, let kind, let wanted, let offered)))
+        where index + 1 < styles.count
+      {
+        logger.notice(
+          "the host has not enough interrupt vectors, fewer are tried",
+          metadata: [
+            "device": "\(name)", "kind": "\(kind.label)", "wanted": "\(wanted)",
+            "offered": "\(offered)",
+          ])
+      }
+    }
   }
 
   private func connectVectors(_ style: IOATInterruptStyle) throws(NetDmaError) {

@@ -11,7 +11,7 @@ import Synchronization
 public final class DMAAddressSpace: Sendable {
   /// The device.
   public let transport: any DeviceTransport
-  private let logger: Logger
+  let logger: Logger
   private let state: Mutex<State>
   private let pageSize: UInt64
 

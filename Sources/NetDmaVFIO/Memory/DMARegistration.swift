@@ -13,9 +13,6 @@ struct DMARegistration: ~Copyable {
   /// The memory as the device sees it.
   let slice: DMASlice
 
-  /// For what has no caller left to be told.
-  private static var logger: Logger { Logger(label: "netdma.memory") }
-
   /// How long ending it waits for engines; then the IOMMU alone protects the memory.
   private static let patience: Duration = .seconds(10)
 
@@ -57,7 +54,7 @@ struct DMARegistration: ~Copyable {
     } catch {
       // The memory goes back to its owner all the same, who cannot be stopped from using it. What can
       // be kept is the address: nothing else is ever mapped where the device still sees this.
-      Self.logger.error(
+      space.logger.error(
         "memory that its owner has back stays mapped for the device",
         metadata: [
           "device": "\(space.transport.name)", "iova": "\(hex(iova))", "bytes": "\(size)",
@@ -72,7 +69,7 @@ extension DMAAddressSpace {
   ///
   /// Returns when no engine works on what was submitted meanwhile; operations that were enqueued and
   /// not submitted fail when they are. Where the kernel does not remove the mapping, so that the device
-  /// may still reach the memory, an error is logged (with the label "netdma.memory").
+  /// may still reach the memory, an error is logged.
   /// - Parameters:
   ///   - memory: Stays allocated, and in place, during the call. Whole pages are shown.
   ///   - permissions: What the device may do with it.

@@ -14,7 +14,8 @@ extension NetDmaInterface {
   ///   - affinity: CPUs that completions may run on; empty, any.
   ///   - priority: Handed to the provider; IOAT engines have one priority.
   ///   - handler: For an interrupt-driven channel: called in the DPC for every operation that ends,
-  ///     in submission order. It must not block.
+  ///     in submission order. It must not block, nor end the channel that it is called for: that waits
+  ///     for the handler.
   /// - Throws: `NetDmaError.staleHandle`, `.wrongState`, `.resources`, `.engineDead`, `.hardware`.
   public func allocateChannel(
     _ handle: NetDmaProviderHandle, ringCapacity: Int = 1024,

@@ -75,7 +75,8 @@ enum ExitStatus {
     case .permissionDenied, .socketDenied, .lockedMemoryLimit: notPermitted
     case .system(_, let error): code(system: error)
     case .noSuchDevice, .noIOMMUGroup, .vfioMissing, .notBoundToVFIO, .groupNotViable, .busy,
-      .unsupportedKernel, .noIOMMUMode, .noServer, .serverBusy, .timedOut, .protocolViolation,
+      .unsupportedKernel, .noIOMMUMode, .noServer, .serverBusy, .vectorsExhausted, .timedOut,
+      .protocolViolation,
       .disconnected, .deviceGone:
       noDevice
     default: .failure

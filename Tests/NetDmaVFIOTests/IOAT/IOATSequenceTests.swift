@@ -118,6 +118,28 @@ import Testing
     #expect(transport.inner.accessesWithoutPower == 0)
   }
 
+  @Test("a host that has not a vector for each channel lets them share one")
+  func fewVectors() throws {
+    let transport = try InterposedTransport(ModelConfiguration(channelCount: 2, timing: .fast))
+    transport.set { hooks in
+      hooks.onInterrupts = { index, count in
+        index == .msix && count > 1
+          ? .vectorsExhausted(device: "mock", kind: index, wanted: count, offered: 1) : nil
+      }
+    }
+    let engine = try DMAEngine(
+      transport: transport, options: EngineBench.options(), logger: EngineBench.silent)
+    #expect(engine.device.interruptStyle == .shared(.msix))
+    let log = CompletionLog()
+    do {
+      let memory = try BenchMemory(engine, bytes: 1 << 16)
+      var channel = try engine.openChannel(mode: .interrupt) { log.post($0) }
+      try channel.submitCopies(0..<4, memory)
+      #expect(log.wait(for: 4).map(\.token) == [0, 1, 2, 3])
+    }
+    try engine.close()
+  }
+
   @Test("a device that is gone when a chain is started is said to be gone")
   func goneAtStart() throws {
     let bench = try IOATBench()

@@ -12,6 +12,7 @@ final class InterposedTransport: DeviceTransport {
     /// Whether the device gets to see a write.
     var onWrite: @Sendable (RegionIndex, UInt64, UInt64) -> Bool = { _, _, _ in true }
     var onMap: @Sendable () -> VFIOError? = { nil }
+    var onInterrupts: @Sendable (IRQIndex, Int) -> VFIOError? = { _, _ in nil }
     /// Bytes of BAR0, nil for as many as the device has.
     var barSize: UInt64?
   }
@@ -86,6 +87,7 @@ final class InterposedTransport: DeviceTransport {
   }
 
   func enableInterrupts(_ index: IRQIndex, eventFDs: [CInt]) throws(VFIOError) {
+    if let error = hooks.withLock({ $0 }).onInterrupts(index, eventFDs.count) { throw error }
     try inner.enableInterrupts(index, eventFDs: eventFDs)
   }
 
