@@ -86,13 +86,28 @@ public final class ClientMemory: BusMemory {
     var files: [SharedFile.Identity: MappedFile] = [:]
     /// Those of which there is a newer mapping, since they grew.
     var replaced: [MappedFile] = []
+    /// Addresses that all of these take, or took when the unused ones were last forgotten.
+    var mappedBytes: UInt64 = 0
+    var fileCount: Int { files.count + replaced.count }
 
-    /// Forgets the files that no window is in any more; gives the bytes of the others.
-    mutating func mappedBytes() -> UInt64 {
+    /// Forgets the files that no window is in any more.
+    mutating func forgetUnused() {
       files = files.filter { $0.value.file != nil }
       replaced.removeAll { $0.file == nil }
-      // Each sum was below the limit when the file was mapped.
-      return files.values.reduce(0) { $0 &+ $1.length } &+ replaced.reduce(0) { $0 &+ $1.length }
+      // No more than what was below the limit.
+      mappedBytes =
+        files.values.reduce(0) { $0 &+ $1.length } &+ replaced.reduce(0) { $0 &+ $1.length }
+    }
+
+    /// Whether another file of `length` bytes may be mapped.
+    mutating func hasRoom(for length: UInt64) -> Bool {
+      func fits() -> Bool {
+        fileCount < maximumFiles && length <= maximumMappedBytes
+          && mappedBytes <= maximumMappedBytes - length
+      }
+      // There are many of them, so not each time.
+      if !fits() { forgetUnused() }
+      return fits()
     }
   }
 
@@ -131,8 +146,8 @@ public final class ClientMemory: BusMemory {
   /// Files that are mapped now.
   var fileCount: Int {
     state.withLock { state in
-      _ = state.mappedBytes()
-      return state.files.count + state.replaced.count
+      state.forgetUnused()
+      return state.fileCount
     }
   }
 
@@ -185,13 +200,11 @@ public final class ClientMemory: BusMemory {
     {
       return .file(known, offset: offset)
     }
-    let (mappedBytes, overflow) = state.mappedBytes().addingReportingOverflow(facts.length)
-    guard state.files.count + state.replaced.count < maximumFiles, !overflow,
-      mappedBytes <= maximumMappedBytes
-    else { throw .tooMany }
+    guard state.hasRoom(for: facts.length) else { throw .tooMany }
     guard let file = SharedFile(descriptor.rawValue, facts) else { throw .notMappable }
     if let old = state.files[facts.identity] { state.replaced.append(old) }
     state.files[facts.identity] = MappedFile(file: file, length: facts.length)
+    state.mappedBytes += facts.length
     return .file(file, offset: offset)
   }
 
