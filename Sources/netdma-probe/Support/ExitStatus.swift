@@ -63,8 +63,7 @@ enum ExitStatus {
     case .permissionDenied: notPermitted
     case .system(_, let error): code(system: error)
     case .noPCIBus, .noSuchDevice, .notAnEngine, .deviceVanished, .noIOMMUGroup, .driverNotLoaded,
-      .groupShared,
-      .inUse:
+      .groupShared, .inUse:
       noDevice
     default: .failure
     }
@@ -76,8 +75,7 @@ enum ExitStatus {
     case .system(_, let error): code(system: error)
     case .noSuchDevice, .noIOMMUGroup, .vfioMissing, .notBoundToVFIO, .groupNotViable, .busy,
       .unsupportedKernel, .noIOMMUMode, .noServer, .serverBusy, .vectorsExhausted, .timedOut,
-      .protocolViolation,
-      .disconnected, .deviceGone:
+      .protocolViolation, .disconnected, .deviceGone:
       noDevice
     default: .failure
     }
