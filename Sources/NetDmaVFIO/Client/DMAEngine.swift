@@ -71,9 +71,7 @@ public final class DMAEngine: Sendable {
     } catch { throw .hardware(error) }
     self.options = options
     // As many as the rings will have: a longer piece would not fit into them.
-    let capacity = RingMemory.capacityRange
-    let descriptors = min(max(options.ringCapacity, capacity.lowerBound), capacity.upperBound)
-    longest = device.maximumTransferSize * (descriptors / 8)
+    longest = device.maximumTransferSize * (RingMemory.bounded(options.ringCapacity) / 8)
     if case .cpuBelow(let count) = options.copyPolicy {
       cpuThreshold = Atomic(max(0, count))
     } else {

@@ -25,20 +25,16 @@ extension IOATProvider {
   /// - Throws: `NetDmaError.wrongState` unless it is powered down; `.hardware`.
   public func powerUp() throws(NetDmaError) {
     let handle = try started("NetDmaPnPEventNotify")
-    guard state.withLock({ !$0.hasPower }) else {
-      throw .wrongState(call: "NetDmaPnPEventNotify", state: "started")
-    }
-    try hardware { () throws(IOATError) in try device.setPower(.d0) }
-    state.withLock { $0.hasPower = true }
+    guard !hasPower else { throw .wrongState(call: "NetDmaPnPEventNotify", state: "started") }
+    try hardware { () throws(IOATError) in try regainPower() }
     try interface.notifyPnPEvent(handle, .providerPowerUp)
   }
 
   /// Gives the function its power back for good, where it was taken; false where it stays without.
   func restorePower() -> Bool {
-    guard state.withLock({ !$0.hasPower }) else { return true }
+    if hasPower { return true }
     do throws(IOATError) {
-      try device.setPower(.d0)
-      state.withLock { $0.hasPower = true }
+      try regainPower()
       return true
     } catch .transport(.disconnected), .transport(.deviceGone) {
       // There is nothing that could have power.
@@ -49,8 +45,19 @@ extension IOATProvider {
     }
   }
 
+  /// Puts the function into D0, after which its registers may be touched.
+  func regainPower() throws(IOATError) {
+    try device.setPower(.d0)
+    state.withLock { $0.hasPower = true }
+  }
+
   /// Whether registers may be touched.
   var hasPower: Bool { state.withLock { $0.hasPower } }
+
+  /// - Throws: `NetDmaError.wrongState` where registers must not be touched.
+  func requirePower() throws(NetDmaError) {
+    if !hasPower { throw .wrongState(call: "IOATProvider", state: "powered down") }
+  }
 
   private func started(_ call: String) throws(NetDmaError) -> NetDmaProviderHandle {
     guard let handle = state.withLock({ $0.handle }) else {

@@ -82,10 +82,7 @@ public final class IOATProvider: NetDmaProvider {
     }
     try hardware { () throws(IOATError) in
       // A stop may have left it without.
-      if !hasPower {
-        try device.setPower(.d0)
-        state.withLock { $0.hasPower = true }
-      }
+      if !hasPower { try regainPower() }
       try device.startMastering()
       for index in 0..<device.channelCount { try device.channel(index).reset() }
     }
@@ -182,7 +179,7 @@ public final class IOATProvider: NetDmaProvider {
 
   /// The interrupt service routine of an interrupt that all channels share.
   private func sharedISR(_ index: IRQIndex, signals: UInt64) {
-    guard state.withLock({ $0.hasPower }) else { return }
+    guard hasPower else { return }
     do throws(IOATError) {
       let raised = try device.takeSharedInterrupt()
       // None: the interrupt before found what this one is about, if it was for anybody.
@@ -197,7 +194,7 @@ public final class IOATProvider: NetDmaProvider {
 
   /// The DPC of a channel: re-arms first, then looks, so that no completion falls between.
   fileprivate func dpc(_ context: IOATChannelContext) {
-    guard state.withLock({ $0.hasPower }) else { return }
+    guard hasPower else { return }
     do throws(IOATError) {
       try context.channel.rearm()
     } catch {
@@ -268,7 +265,7 @@ public final class IOATProvider: NetDmaProvider {
     guard let context = channel as? IOATChannelContext else { return }
     do throws(IOATError) {
       // Without power it touches nothing.
-      if state.withLock({ $0.hasPower }) { try context.channel.retire() }
+      if hasPower { try context.channel.retire() }
     } catch .transport(.disconnected), .transport(.deviceGone) {
       // An engine that is gone touches nothing.
     } catch {
@@ -349,9 +346,7 @@ public final class IOATProvider: NetDmaProvider {
 
   /// Resets the function: memory decoding, bus mastering and interrupts are on again afterwards.
   public func resetDevice() throws(NetDmaError) {
-    guard state.withLock({ $0.hasPower }) else {
-      throw .wrongState(call: "IOATProvider", state: "powered down")
-    }
+    try requirePower()
     try hardware { () throws(IOATError) in try device.reset() }
   }
 
@@ -360,9 +355,7 @@ public final class IOATProvider: NetDmaProvider {
       throw .invalidParameter(
         call: "IOATProvider", detail: "The channel belongs to another provider.")
     }
-    guard state.withLock({ $0.hasPower }) else {
-      throw .wrongState(call: "IOATProvider", state: "powered down")
-    }
+    try requirePower()
     return context
   }
 

@@ -13,7 +13,8 @@ import Synchronization
 @safe package final class ChannelProgress: @unchecked Sendable {
   // @unchecked: the pointer is constant and valid while this object lives. All words behind it are
   // atomic but the producer's own and `chainBase`, which say who may touch them, and `constants`,
-  // which are written before the channel has an owner and then read by the owner alone.
+  // which are written before the channel has an owner and then read by the owner alone. The flag beside
+  // it is atomic.
   let words: UnsafeMutablePointer<ChannelWords>
   /// Whether the engine touches nothing on the channel's behalf any more.
   private let isDetached = Atomic<Bool>(false)

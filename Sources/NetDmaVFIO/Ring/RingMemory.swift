@@ -32,12 +32,16 @@ import CNetDma
   /// The engine counts descriptors in 16 bits, and one slot always stays free.
   package static let capacityRange: ClosedRange<Int> = 8...32768
 
+  /// The number of slots within that range that is next to `wanted`.
+  package static func bounded(_ wanted: Int) -> Int {
+    min(max(wanted, capacityRange.lowerBound), capacityRange.upperBound)
+  }
+
   /// Allocates and links a ring; `capacity` is rounded up to a power of two in `capacityRange`.
   package init(
     capacity wanted: Int, in space: DMAAddressSpace, hasExtensions: Bool = false
   ) throws(VFIOError) {
-    let bounded = min(max(wanted, Self.capacityRange.lowerBound), Self.capacityRange.upperBound)
-    let slots = bounded.nextPowerOfTwo
+    let slots = Self.bounded(wanted).nextPowerOfTwo
     capacity = UInt32(slots)
     mask = UInt32(slots - 1)
     let ringBytes = slots * MemoryLayout<DmaDescriptor>.stride

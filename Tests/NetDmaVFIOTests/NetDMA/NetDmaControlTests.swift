@@ -7,7 +7,7 @@ import Testing
 
 /// Suspend, resume, abort, reset, stop and power on the model, by what memory holds afterwards.
 struct NetDmaControlTests {
-  typealias Stop = NetDmaHandlerTests.Stop
+  typealias Stop = NetDmaStopTests.Stop
   private static let modes = [NetDmaCompletionMode.polled, .interrupt]
 
   /// Each descriptor takes 3 ms, so that what comes in between comes in between.
